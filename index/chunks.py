@@ -1,0 +1,79 @@
+"""Chunks, the units of retrieval: each sentence with its neighbours.
+
+Every sentence has one chunk, the sentence with one neighbour on either side inside its turn. So
+chunks are windows of three with a stride of one, and one encoding of a chunk gives both its own
+vector and its middle sentence's token embeddings in context.
+
+What is *embedded* carries more than what is quoted: the speakers' names, and at a turn's edge the
+nearest sentence of the turn before or after, so that an answer is read with its question.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from index.sentences import Sentence
+from index.transcript import Transcript
+
+MAX_NEIGHBOUR = 300
+"""How many characters of a neighbouring sentence are embedded with the one in the middle."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chunk:
+    """A run of whole sentences of one turn."""
+
+    start: int
+    end: int
+    turn_id: int
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.start < self.end:
+            raise ValueError(f"empty or negative chunk {self.start}:{self.end}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Window:
+    """The text that is embedded for one sentence; `focus` are the spans of it (its speaker's name
+    and its words) whose token embeddings are kept, as offsets into `text`."""
+
+    text: str
+    focus: tuple[tuple[int, int], ...]
+
+
+def make_chunks(sentences: Sequence[Sentence]) -> tuple[Chunk, ...]:
+    """One chunk for each sentence, in the same order."""
+    chunks = []
+    for i, sentence in enumerate(sentences):
+        near = [s for s in sentences[max(0, i - 1) : i + 2] if s.turn_id == sentence.turn_id]
+        chunks.append(Chunk(start=near[0].start, end=near[-1].end, turn_id=sentence.turn_id))
+    return tuple(chunks)
+
+
+def make_windows(transcript: Transcript, sentences: Sequence[Sentence]) -> tuple[Window, ...]:
+    """The text to embed for each sentence: its chunk, completed at a turn's edge, with names."""
+    return tuple(_window(transcript, sentences, i) for i in range(len(sentences)))
+
+
+def _window(transcript: Transcript, sentences: Sequence[Sentence], middle: int) -> Window:
+    parts: list[str] = []
+    focus: list[tuple[int, int]] = []
+    length = 0
+    turn_id = None
+    for i in range(max(0, middle - 1), min(len(sentences), middle + 2)):
+        sentence = sentences[i]
+        words = transcript.words(sentence.start, sentence.end)
+        if i < middle:
+            words = words[-MAX_NEIGHBOUR:]
+        elif i > middle:
+            words = words[:MAX_NEIGHBOUR]
+        speaker = transcript.turns[sentence.turn_id].speaker
+        label = f"{speaker}: " if speaker and sentence.turn_id != turn_id else ""
+        if sentence.turn_id == sentences[middle].turn_id and label:
+            focus.append((length, length + len(speaker)))
+        if i == middle:
+            focus.append((length + len(label), length + len(label) + len(words)))
+        part = f"{label}{words} "
+        parts.append(part)
+        length += len(part)
+        turn_id = sentence.turn_id
+    return Window(text="".join(parts).rstrip(), focus=tuple(focus))

@@ -1,0 +1,160 @@
+"""From ordered sentences to a reply: choose, attribute, complete, or abstain."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from index.lexical import stems
+from index.store import Index
+from index.transcript import Role
+from rag.question import Question
+from rag.reader import Reading
+from rag.replies import Abstention, Answer, Hit, Quote, Reason, Reply, Statement
+from rag.retrieval import Matches
+
+NEAREST = 3
+"""How many near passages an abstention offers."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """How much to say. `answer_from` is the probability below which the reply is an abstention;
+    a further sentence is quoted when its score is at least the share `second_from` of the best one's
+    (`list_from` where the question asks for several things), up to `most` (`most_in_list`)."""
+
+    answer_from: float = 0.5
+    second_from: float = 0.93
+    list_from: float = 0.8
+    most: int = 2
+    most_in_list: int = 6
+
+
+POLICY = Policy()
+
+# A sentence that begins like this cannot be understood without the one before it.
+_LEANS = re.compile(
+    r"^\W*(this|that|these|those|it|its|they|them|their|he|she|his|her|such|both|neither|"
+    r"the latter|the former|otherwise|probably|no|yes|of course|and|but|or|so|because|then|only after|after all|thankfully)\b",
+    re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Scored:
+    place: int
+    sentence: int
+    score: float
+
+
+def compose(
+    question: Question,
+    index: Index,
+    matches: Matches,
+    reading: Reading,
+    hits: Sequence[Hit],
+    policy: Policy = POLICY,
+) -> Reply:
+    """The answer where the reader is sure enough, else the fitting kind of no."""
+    ranked = [
+        _Scored(place=int(place), sentence=int(matches.candidates[place]), score=float(reading.scores[place]))
+        for place in np.argsort(-reading.scores, kind="stable")
+    ]
+    eligible = [s for s in ranked if _may_answer(question, _role(index, s.sentence))]
+    if not eligible or reading.confidence < policy.answer_from:
+        nearest = (eligible or ranked)[:NEAREST]
+        return Abstention(
+            question=question.text,
+            reason=_reason(question, index, ranked, eligible),
+            nearest=tuple(_quote(index, s.sentence, s.sentence) for s in nearest),
+            hits=tuple(hits),
+            confidence=reading.confidence,
+        )
+    chosen = _choose(question, eligible, policy)
+    if question.asks_for_list:
+        chosen.sort(key=lambda s: s.sentence)
+    statements: list[Statement] = []
+    for first, last in _runs(index, chosen):
+        best = max((s for s in chosen if first <= s.sentence <= last), key=lambda s: s.score)
+        quote = _quote(index, first, last)
+        if any(quote == earlier.quotes[0] for earlier in statements):
+            continue
+        statements.append(
+            Statement(
+                quotes=(quote,),
+                support=reading.confidence,
+                short_answer=reading.short_answers.get(best.sentence),
+            )
+        )
+    return Answer(
+        question=question.text,
+        statements=tuple(statements),
+        hits=tuple(hits),
+        confidence=reading.confidence,
+    )
+
+
+def _role(index: Index, sentence: int) -> Role:
+    return index.transcript.turns[index.sentences[sentence].turn_id].role
+
+
+def _may_answer(question: Question, role: Role) -> bool:
+    """The interviewer's words answer only what is asked about the interviewer."""
+    return role != "interviewer" or question.is_about_interviewer
+
+
+def _choose(question: Question, eligible: Sequence[_Scored], policy: Policy) -> list[_Scored]:
+    best = eligible[0]
+    share, most = (
+        (policy.list_from, policy.most_in_list)
+        if question.asks_for_list
+        else (policy.second_from, policy.most)
+    )
+    floor = best.score - (1 - share) * abs(best.score)
+    return [s for s in eligible[:most] if s.score >= floor]
+
+
+def _runs(index: Index, chosen: Sequence[_Scored]) -> list[tuple[int, int]]:
+    """Spans of sentences to quote, in the order of `chosen`: each with the sentence before it where
+    it leans on that one, neighbours joined."""
+    runs: list[tuple[int, int]] = []
+    for scored in chosen:
+        first = last = scored.sentence
+        words = index.transcript.text[index.sentences[first].start : index.sentences[first].end]
+        if _LEANS.match(words) and first > 0 and _same_turn(index, first - 1, first):
+            first -= 1
+        for k, (a, b) in enumerate(runs):
+            if first <= b + 1 and last >= a - 1 and _same_turn(index, a, last):
+                runs[k] = (min(a, first), max(b, last))
+                break
+        else:
+            runs.append((first, last))
+    return runs
+
+
+def _same_turn(index: Index, a: int, b: int) -> bool:
+    return index.sentences[a].turn_id == index.sentences[b].turn_id
+
+
+def _quote(index: Index, first: int, last: int) -> Quote:
+    return Quote(
+        transcript_id=index.transcript.transcript_id,
+        start=index.sentences[first].start,
+        end=index.sentences[last].end,
+    )
+
+
+def _reason(
+    question: Question, index: Index, ranked: Sequence[_Scored], eligible: Sequence[_Scored]
+) -> Reason:
+    """Which kind of no: the interviewer raised it and nobody took it up; none of its words are ever
+    said; or something near is said, and the line is not reached."""
+    if ranked and (not eligible or ranked[0].sentence != eligible[0].sentence):
+        return "not_answered"
+    asked = set(stems(question.text))
+    said = set(stems(index.transcript.text))
+    names = {s for word in re.findall(r"(?<=\s)[A-Z]\w+", question.text) for s in stems(word)}
+    if not asked & said or (names and not names & said) or len(asked & said) <= len(asked) / 2:
+        return "never_mentioned"
+    return "low_confidence"

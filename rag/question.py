@@ -1,0 +1,114 @@
+"""What a question asks for: with the conversation before it, of whom, and how much.
+
+A follow-up is matched twice, alone and after the questions before it. Over the dialogues of one
+transcript a rewritten question finds less than the question itself, because every answer shares the
+topic; what the earlier questions add is whom a pronoun stands for.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from index.encoder import EncodedQuestion, Encoder
+from index.errors import QuestionError
+from index.transcript import Transcript
+
+MAX_QUESTION = 2_000
+"""Longest question, in characters."""
+
+_FOLLOWS = re.compile(
+    r"^(and|but|so|or|then|also|what about|how about|by (what|how much)|has that|which ones?|what else|who else)\b"
+    r"|^\W*(\w+\W+){0,3}\w*\W*$"
+    r"|\b(it|its|they|them|their|theirs|those|these|he|him|his|she|her|hers)\b"
+    r"|\b(there|else|others?|another|instead|former|latter|the same|one of)\b"
+    r"|\b(in that case|in the meantime|that one|this one|the other one)\b"
+    r"|\b(this|that)\s*(\?|$)"
+    r"|\b(about|of|for|with|to|by|after|before|than|like|do|did|does|is|was|were) (this|that)\b",
+    re.IGNORECASE,
+)
+_INTERVIEWER = re.compile(
+    r"\b(interviewer|journalist|presenter|anchor|moderator|correspondent|questioner)\b"
+    r"|\b(person|one|man|woman) (who asks|asking) (the )?questions\b"
+    r"|\b(the|his|her|their|tv|show'?s?|programme'?s?) (host|reporter)\b(?! (its|their|a|an|the)\b)"
+    r"|\b(was|is|were|been|being|gets?|got) ((he|she|the guest|the minister) )?asked "
+    r"(about|first|last|next|whether|if|by)\b"
+    r"|\bquestions? (does|did|is|was|were|are|do) (the )?(he|she|they|interviewer|put|asked|posed)\b"
+    r"|\bwhat (is|was) (he|she) asked\b",
+    re.IGNORECASE,
+)
+_LIST = re.compile(
+    r"\b(list|name|enumerate)\b(?! of\b)"
+    r"|^\s*(which|what) [\w' -]*?\b\w+(?<!s)(?<!thi)s\b(?<!\bdoes)(?<!\bis)(?<!\bwas)"
+    r"|\bexamples\b|\ball (the|of|those|who|that)\b"
+    r"|\b(both|each|respectively|compare|versus|differ\w*)\b"
+    r"|\bhow many (times|examples|different)\b|\bwho (all|else|are|were|took part|attended|signed)\b"
+    r"|\bwhat (things|steps|reasons|measures|conditions|kinds?|else)\b"
+    r"|, and (what|who|why|how|which|where|when)\b",
+    re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """A question, embedded alone and, where it follows on, after the questions before it."""
+
+    text: str
+    history: tuple[str, ...]
+    encoded: EncodedQuestion
+    in_context: EncodedQuestion | None
+    is_about_interviewer: bool
+    asks_for_list: bool
+
+    @property
+    def text_in_context(self) -> str:
+        """The words to match by: with the earlier questions where they are needed."""
+        return " ".join((*self.history, self.text)) if self.in_context else self.text
+
+
+def check_question(text: str) -> str:
+    """The question without the white space around it; `QuestionError` for a blank or endless one."""
+    words = text.strip()
+    if not any(c.isalnum() for c in words):
+        raise QuestionError("the question is blank: ask something in words, such as 'Who was not invited?'")
+    if len(words) > MAX_QUESTION:
+        raise QuestionError(
+            f"the question has {len(words):,} characters, more than the {MAX_QUESTION:,} that are read: "
+            "shorten it"
+        )
+    return words
+
+
+def follows_on(text: str) -> bool:
+    """Whether a question leans on the ones before it: a pronoun, an ellipsis, "and ...?".
+
+    >>> follows_on("And why was he unhappy about it?"), follows_on("What did Poland do to refugees?")
+    (True, False)
+    """
+    return _FOLLOWS.search(text) is not None
+
+
+def contextualise(text: str, history: Sequence[str], transcript: Transcript, encoder: Encoder) -> Question:
+    """Understand a question; `QuestionError` where there is nothing to understand."""
+    words = check_question(text)
+    before = tuple(h.strip()[-MAX_QUESTION:] for h in history if h.strip())[-3:]
+    in_context = None
+    if before and follows_on(words):
+        in_context = encoder.encode_question(" ".join((*before, words)))
+    return Question(
+        text=words,
+        history=before,
+        encoded=encoder.encode_question(words),
+        in_context=in_context,
+        is_about_interviewer=_names_interviewer(words, transcript),
+        asks_for_list=_LIST.search(words) is not None,
+    )
+
+
+def _names_interviewer(text: str, transcript: Transcript) -> bool:
+    if _INTERVIEWER.search(text):
+        return True
+    names = {
+        n for speaker in transcript.speakers("interviewer") for n in re.findall(r"\w{3,}", speaker.casefold())
+    }
+    names -= {"question", "the", "and", "interviewer", "host", "reporter", "news", "radio"}
+    return bool(names & set(re.findall(r"\w+", text.casefold())))

@@ -1,0 +1,1 @@
+"""How people meet the program: the command line (`cli`) and the page (`page`)."""

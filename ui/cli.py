@@ -1,0 +1,281 @@
+"""The command `onrecord`.
+
+Every heavy library is imported inside the command that needs it, so that `--help` answers at once.
+A user's mistake is one line on standard error and exit status 2.
+"""
+
+import json
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from time import monotonic
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from index.errors import OnRecordError, QuestionError
+
+if TYPE_CHECKING:
+    from index.encoder import Encoder, Progress
+    from rag.pipeline import Interview
+
+app = typer.Typer(
+    help="Ask an interview a question. Every answer is quoted word for word from the transcript, leads back "
+    "to its place, or says that the interview does not say.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+Transcript = Annotated[
+    Path | None,
+    typer.Option(
+        "--transcript", "-t", metavar="FILE", help="Transcript to ask; default: the interview that ships."
+    ),
+]
+IndexDirectory = Annotated[
+    Path | None,
+    typer.Option("--index", metavar="DIR", help="Index directory to open as it is, instead of a transcript."),
+]
+EncoderName = Annotated[
+    str | None,
+    typer.Option(
+        "--encoder",
+        metavar="NAME",
+        help="Name or folder of a sentence-transformers model; default: all-MiniLM-L6-v2.",
+    ),
+]
+AllowDownload = Annotated[
+    bool, typer.Option("--allow-download", help="Let the encoder be downloaded if it is not on this machine.")
+]
+
+
+@app.command("index")
+def index_command(
+    files: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="[FILE]...", help="Transcripts; default: the interview that ships."),
+    ] = None,
+    encoder: EncoderName = None,
+    allow_download: AllowDownload = False,
+) -> None:
+    """Index transcripts, so that the first question is answered at once."""
+    from index.store import build_index, index_directory
+    from index.transcript import interview_path, read_transcript
+
+    model = _encoder(encoder, allow_download)
+    for path in files or [interview_path()]:
+        transcript = read_transcript(path)
+        directory = index_directory(path)
+        with _progress(f"Indexing {path.name}") as progress:
+            built = build_index(transcript, directory, model, progress)
+        total = len(built.index.sentences)
+        fresh = "up to date" if built.encoded == 0 else f"{built.encoded} of {total} sentences encoded"
+        typer.echo(f"{path.name}: {len(transcript.turns)} turns, {total} sentences, {fresh}: {directory}")
+
+
+@app.command()
+def ask(
+    question: Annotated[str | None, typer.Argument(help="What to ask.")] = None,
+    transcript: Transcript = None,
+    index: IndexDirectory = None,
+    history: Annotated[
+        list[str] | None,
+        typer.Option("--history", metavar="QUESTION", help="An earlier question; repeat it, oldest first."),
+    ] = None,
+    batch: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.jsonl", help='Ask every line of a file: {"id", "question", "history": [...]}.'
+        ),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object a question.")] = False,
+    encoder: EncoderName = None,
+    allow_download: AllowDownload = False,
+) -> None:
+    """Ask one question, or a file of them."""
+    if (question is None) == (batch is None):
+        raise QuestionError("give either a question or --batch FILE")
+    from rag.question import check_question
+    from rag.replies import reply_as_dict
+
+    if batch:
+        lines = _read_batch(batch)
+    else:
+        lines = [{"question": check_question(question or ""), "history": history or []}]
+    interview = _interview(transcript, index, encoder, allow_download)
+    for line in lines:
+        reply = interview.ask(line["question"], line["history"])
+        if as_json:
+            entry = {"id": line["id"]} if "id" in line else {}
+            typer.echo(json.dumps(entry | reply_as_dict(interview.transcript, reply), ensure_ascii=False))
+        else:
+            from ui.render import render_text
+
+            if batch:
+                typer.echo(f"{line['question']}\n")
+            typer.echo(render_text(interview.transcript, reply))
+
+
+@app.command()
+def chat(
+    transcript: Transcript = None,
+    index: IndexDirectory = None,
+    host: Annotated[
+        str, typer.Option(help="Address to serve on; the default is reached from this machine only.")
+    ] = ("127.0.0.1"),
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port to serve on.")] = 7860,
+    open_browser: Annotated[bool, typer.Option("--open", help="Open the page in a browser.")] = False,
+    encoder: EncoderName = None,
+    allow_download: AllowDownload = False,
+) -> None:
+    """Serve the page: the chat, and the transcript beside it."""
+    interview = _interview(transcript, index, encoder, allow_download)
+    from ui.page import serve
+
+    serve(interview, host=host, port=port, open_browser=open_browser)
+
+
+@app.command("transcript")
+def transcript_command(
+    file: Annotated[
+        Path | None, typer.Argument(metavar="[FILE]", help="Transcript; default: the interview that ships.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object a turn.")] = False,
+) -> None:
+    """Show how a transcript is understood: its turns, who speaks in which role, and where."""
+    from index.transcript import interview_path, read_transcript
+
+    found = read_transcript(file or interview_path())
+    if as_json:
+        for turn in found.turns:
+            entry = {"turn_id": turn.turn_id, "speaker": turn.speaker, "role": turn.role}
+            place = {"start": turn.start, "end": turn.end, "start_s": turn.start_s, "end_s": turn.end_s}
+            typer.echo(
+                json.dumps(entry | place | {"text": found.words(turn.start, turn.end)}, ensure_ascii=False)
+            )
+        return
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title=Text(found.title), title_justify="left", box=None, pad_edge=False)
+    table.add_column("Turn", justify="right", min_width=4)
+    table.add_column("Speaker", min_width=8)
+    table.add_column("Role", min_width=11)
+    table.add_column("Start", justify="right", min_width=6)
+    table.add_column("Words", justify="right", min_width=5)
+    table.add_column("Beginning", overflow="ellipsis", no_wrap=True, ratio=1)
+    for turn in found.turns:
+        words = found.words(turn.start, turn.end)
+        cells = (
+            str(turn.turn_id),
+            turn.speaker,
+            turn.role,
+            str(turn.start),
+            str(len(words.split())),
+            words[:200],
+        )
+        table.add_row(*(Text(cell) for cell in cells))
+    Console().print(table)
+
+
+def _read_batch(path: Path) -> list[dict[str, Any]]:
+    """The questions of a JSON-lines file; `QuestionError` names the line that cannot be read."""
+    from rag.question import check_question
+
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as exc:
+        reason = exc.strerror if isinstance(exc, OSError) else "it is not UTF-8"
+        raise QuestionError(f"{path} cannot be read ({reason}): give a file of JSON lines") from exc
+    entries: list[dict[str, Any]] = []
+    for number, line in enumerate(text.split("\n"), 1):
+        if not line.strip():
+            continue
+        try:
+            entry = json.loads(line)
+            earlier = entry.get("history") or []
+            if not isinstance(entry["question"], str) or not all(isinstance(h, str) for h in earlier):
+                raise TypeError
+        except (ValueError, TypeError, KeyError, AttributeError):
+            raise QuestionError(
+                f'{path}, line {number}: not an object like {{"id": "1", "question": "...", "history": []}}'
+            ) from None
+        try:
+            entries.append(
+                {"id": entry.get("id"), "question": check_question(entry["question"]), "history": earlier}
+            )
+        except QuestionError as exc:
+            raise QuestionError(f"{path}, line {number}: {exc}") from None
+    if not entries:
+        raise QuestionError(f"{path} holds no questions: give one JSON object a line")
+    return entries
+
+
+def _encoder(name: str | None, allow_download: bool) -> "Encoder":
+    from index.encoder import DEFAULT_ENCODER, Encoder
+
+    return Encoder(name or DEFAULT_ENCODER, allow_download=allow_download)
+
+
+def _interview(
+    transcript: Path | None, index: Path | None, encoder: str | None, allow_download: bool
+) -> "Interview":
+    if transcript and index:
+        raise OnRecordError("give either --transcript or --index, not both")
+    from rag.pipeline import open_directory, open_interview
+
+    if index:
+        return open_directory(index, encoder=_encoder(encoder, allow_download) if encoder else None)
+    with _progress("Indexing, for the first question only") as progress:
+        return open_interview(transcript, encoder=_encoder(encoder, allow_download), progress=progress)
+
+
+@contextmanager
+def _progress(description: str) -> Iterator["Progress"]:
+    """A progress bar on standard error, shown only when the work takes longer than a second."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    bar = Progress(*columns, console=Console(stderr=True), transient=True)
+    task = bar.add_task(description, total=None)
+    started = monotonic()
+    is_shown = False
+
+    def advance(done: int, total: int) -> None:
+        nonlocal is_shown
+        if not is_shown and done < total and monotonic() - started > 1:
+            bar.start()
+            is_shown = True
+        bar.update(task, completed=done, total=total)
+
+    try:
+        yield advance
+    finally:
+        if is_shown:
+            bar.stop()
+
+
+def main() -> None:
+    """Run the command line; the console script's entry."""
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    try:
+        app()
+    except OnRecordError as exc:
+        print(f"onrecord: {exc}", file=sys.stderr)
+        sys.exit(2)
+    except BrokenPipeError:
+        # The reader of our output has left: not an error, but nothing more can be written.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()
