@@ -10,6 +10,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
+from itertools import zip_longest
 from pathlib import Path
 from typing import Literal
 
@@ -121,6 +122,16 @@ _INTERVIEWER = {
     *("anchor", "correspondent", "host", "interviewer", "journalist", "moderator", "presenter"),
     *("q", "question", "questioner", "reporter"),
 }
+# "Remember: ..." at the start of a paragraph looks like a label. Words like these, used once, are not
+# believed to be names; every other label is, since to miss a speaker is to misquote another.
+_OPENERS = {
+    *("again", "also", "and", "another", "because", "but", "conclusion", "consider", "example", "finally"),
+    *("first", "firstly", "fourth", "hence", "however", "imagine", "indeed", "lastly", "listen", "look"),
+    *("meaning", "moreover", "namely", "next", "note", "now", "once more", "or", "perhaps", "point"),
+    *("remember", "result", "second", "secondly", "see", "so", "specifically", "still", "suppose", "then"),
+    *("therefore", "think", "third", "thirdly", "thus", "today", "why", "yes", "no", "well", "yet"),
+    *("for example", "for instance", "in short", "in other words", "my answer", "the answer", "the result"),
+}
 _INTERVIEWEE = {"a", "answer", "guest", "interviewee", "respondent"}
 
 
@@ -148,21 +159,10 @@ def _labels(text: str) -> list[re.Match[str]]:
         for line in lines
         if (m := _PLAIN_LABEL.match(text, line.start(), line.end())) and _is_name(m["name"].strip())
     ]
-    # "Remember: ..." at the start of a paragraph looks like a label. A single capitalised word
-    # that labels one line only is believed where nearly every line is labelled.
-    every_line = len(plain) >= 0.8 * sum(1 for line in lines if not line[0].isspace())
     uses: dict[str, int] = {}
     for match in plain:
         uses[_speaker(match)] = uses.get(_speaker(match), 0) + 1
-    return [
-        match
-        for match in plain
-        if every_line
-        or uses[_speaker(match)] > 1
-        or len((name := _speaker(match)).split()) > 1
-        or (name.isupper() and len(name) > 1)
-        or name.casefold() in _INTERVIEWER | _INTERVIEWEE
-    ]
+    return [m for m in plain if uses[_speaker(m)] > 1 or _speaker(m).casefold() not in _OPENERS]
 
 
 def _speaker(label: re.Match[str]) -> str:
@@ -192,7 +192,7 @@ def _roles(text: str, spans: Sequence[tuple[str, int, int]]) -> dict[str, Role]:
     if not named and len(turns) > 1:
         most = max(asking[s] / turns[s] for s in turns)
         if most >= 0.5:
-            named = {s for s in turns if asking[s] / turns[s] >= max(0.5, most / 2)}
+            named = {s for s in turns if asking[s] / turns[s] >= max(0.5, 0.6 * most)}
         if named == set(turns):
             named = set()
     if named:
@@ -236,7 +236,7 @@ def parse_transcript(text: str, source: str) -> Transcript:
             )
     labels = _labels(text)
     spans: list[tuple[str, int, int, float | None]] = []
-    for label, following in zip(labels, [*labels[1:], None], strict=True):
+    for label, following in zip_longest(labels, labels[1:]):
         stop = following.start() if following else len(text)
         words = text[label.end() : stop]
         start = label.end() + len(words) - len(words.lstrip())

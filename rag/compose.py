@@ -36,7 +36,8 @@ POLICY = Policy()
 # A sentence that begins like this cannot be understood without the one before it.
 _LEANS = re.compile(
     r"^\W*(this|that|these|those|it|its|they|them|their|he|she|his|her|such|both|neither|"
-    r"the latter|the former|otherwise|probably|no|yes|of course|and|but|or|so|because|then|only after|after all|thankfully)\b",
+    r"the latter|the former|otherwise|probably|no|yes|of course|"
+    r"and|but|or|so|because|then|only after|after all|thankfully)\b",
     re.IGNORECASE,
 )
 
@@ -148,13 +149,13 @@ def _quote(index: Index, first: int, last: int) -> Quote:
 def _reason(
     question: Question, index: Index, ranked: Sequence[_Scored], eligible: Sequence[_Scored]
 ) -> Reason:
-    """Which kind of no: the interviewer raised it and nobody took it up; none of its words are ever
-    said; or something near is said, and the line is not reached."""
-    if ranked and (not eligible or ranked[0].sentence != eligible[0].sentence):
-        return "not_answered"
+    """Which kind of no: its words are hardly ever said; the interviewer raised it and nobody took it
+    up; or something near is said, and the line is not reached."""
     asked = set(stems(question.text))
     said = set(stems(index.transcript.text))
     names = {s for word in re.findall(r"(?<=\s)[A-Z]\w+", question.text) for s in stems(word)}
-    if not asked & said or (names and not names & said) or len(asked & said) <= len(asked) / 2:
+    if not asked & said or (names and not names & said) or len(asked & said) < len(asked) / 2:
         return "never_mentioned"
+    if not eligible or ranked[0].sentence != eligible[0].sentence:
+        return "not_answered"
     return "low_confidence"

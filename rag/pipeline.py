@@ -54,7 +54,7 @@ class Interview:
         started = perf_counter()
         asked = contextualise(question, history, self.transcript, self.encoder)
         matches = match(self.index, asked)
-        hits = best_hits(self.index, matches, k)
+        hits = best_hits(self.index, asked, matches, k)
         retrieved = perf_counter()
         reading = self.reader.read(asked, self.index, matches)
         reply = compose(asked, self.index, matches, reading, hits, self.policy)
@@ -71,7 +71,7 @@ class Interview:
     ) -> tuple[Hit, ...]:
         """The `k` best passages, best first, without reading them."""
         asked = contextualise(question, history, self.transcript, self.encoder)
-        return best_hits(self.index, match(self.index, asked, weights), k)
+        return best_hits(self.index, asked, match(self.index, asked, weights), k)
 
     def rank(self, question: str, history: Sequence[str] = ()) -> tuple[tuple[Sentence, float], ...]:
         """Every candidate sentence with the reader's score, best first, ties by position."""

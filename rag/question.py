@@ -17,7 +17,8 @@ MAX_QUESTION = 2_000
 """Longest question, in characters."""
 
 _FOLLOWS = re.compile(
-    r"^(and|but|so|or|then|also|what about|how about|by (what|how much)|has that|which ones?|what else|who else)\b"
+    r"^(and|but|so|or|then|also|what about|how about|by (what|how much)|has that)\b"
+    r"|^(which ones?|what else|who else)\b"
     r"|^\W*(\w+\W+){0,3}\w*\W*$"
     r"|\b(it|its|they|them|their|theirs|those|these|he|him|his|she|her|hers)\b"
     r"|\b(there|else|others?|another|instead|former|latter|the same|one of)\b"

@@ -83,11 +83,12 @@ def match(index: Index, question: Question, weights: Weights = WEIGHTS) -> Match
     )
 
 
-def best_hits(index: Index, matches: Matches, k: int) -> tuple[Hit, ...]:
+def best_hits(index: Index, question: Question, matches: Matches, k: int) -> tuple[Hit, ...]:
     """The `k` best chunks, best first, ties by position.
 
     A chunk whose middle sentence stands in a better one comes after all that say something new, so
-    that the first few hits are different places.
+    that the first few hits are different places; and so do the interviewer's words, which repeat
+    what is asked, unless the question is about the interviewer.
     """
     order = np.argsort(-matches.chunk_scores, kind="stable")
     new: list[int] = []
@@ -95,9 +96,10 @@ def best_hits(index: Index, matches: Matches, k: int) -> tuple[Hit, ...]:
     seen: set[int] = set()
     for place in order:
         i = int(matches.candidates[place])
-        (repeated if i in seen else new).append(int(place))
-        if i not in seen:
-            turn_id = index.chunks[i].turn_id
+        turn_id = index.chunks[i].turn_id
+        is_asked = index.transcript.turns[turn_id].role == "interviewer" and not question.is_about_interviewer
+        (repeated if i in seen or is_asked else new).append(int(place))
+        if i not in seen and not is_asked:
             seen.update(
                 j
                 for j in (i - 1, i, i + 1)

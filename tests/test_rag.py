@@ -1,0 +1,253 @@
+"""From question to reply: what can be represented, what is chosen, and that quotes are exact."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from index.errors import QuestionError, TranscriptError
+from index.store import Index, make_index
+from index.transcript import Transcript, fold, parse_transcript
+from rag.pipeline import Interview
+from rag.question import MAX_QUESTION, Question, contextualise, follows_on
+from rag.reader import Reading
+from rag.replies import Abstention, Answer, Quote, Statement, quote_as_dict, reply_as_dict
+from rag.retrieval import Matches, Weights, best_hits, match
+from tests.conftest import DIALOGUE, HashEncoder
+
+# What can be represented --------------------------------------------------------------------
+
+ID = "0" * 64
+
+
+def quote(start: int, end: int) -> Quote:
+    return Quote(transcript_id=ID, start=start, end=end)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: quote(3, 3),
+        lambda: quote(-1, 3),
+        lambda: Statement(quotes=(), support=0.5),
+        lambda: Statement(quotes=(quote(0, 5),), support=1.5),
+        lambda: Statement(quotes=(quote(0, 5),), support=0.5, short_answer=quote(4, 6)),
+        lambda: Answer(question="?", statements=(), hits=(), confidence=0.5),
+        lambda: Abstention(
+            question="?", reason="low_confidence", nearest=(), hits=(), confidence=float("nan")
+        ),
+    ],
+)
+def test_what_must_not_be_said_cannot_be_made(make: Callable[[], object]) -> None:
+    with pytest.raises(ValueError, match=r"quote|statement|support|short answer|confidence"):
+        make()
+
+
+def test_a_quote_of_another_transcript_is_refused(dialogue: Transcript) -> None:
+    with pytest.raises(ValueError, match="another transcript"):
+        quote_as_dict(dialogue, quote(60, 70))
+
+
+# Questions ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("text", ["", "   ", "\n\t", "?!", "…"])
+def test_a_blank_question_is_refused(text: str, dialogue: Transcript) -> None:
+    with pytest.raises(QuestionError, match="blank"):
+        contextualise(text, (), dialogue, HashEncoder())
+
+
+def test_an_endless_question_is_refused(dialogue: Transcript) -> None:
+    with pytest.raises(QuestionError, match="100,000 characters"):
+        contextualise("x" * 100_000, (), dialogue, HashEncoder())
+    assert contextualise("x" * MAX_QUESTION, (), dialogue, HashEncoder()).text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "And why was he unhappy about it?",
+        "Why?",
+        "What about Poland?",
+        "How many of them?",
+        "Did they agree?",
+    ],
+)
+def test_a_follow_up_is_noticed(text: str) -> None:
+    assert follows_on(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["Which countries refused the American bases in Central Asia?", "When will the summit take place?"],
+)
+def test_a_question_that_stands_alone_is_left_alone(text: str, dialogue: Transcript) -> None:
+    assert not follows_on(text)
+    assert contextualise(text, ["Who is Ghani?"], dialogue, HashEncoder()).in_context is None
+
+
+@pytest.mark.parametrize(
+    ("text", "is_about"),
+    [
+        ("What did the interviewer say about bridges?", True),
+        ("What does Anna Berg want to know?", True),
+        ("What was he asked about last?", True),
+        ("What did Tom Reed say about the county?", False),
+        ("Did Britain host anything?", False),
+        ("Which countries did Washington ask to host its military?", False),
+    ],
+)
+def test_whose_words_are_asked_for(text: str, is_about: bool, dialogue: Transcript) -> None:
+    assert contextualise(text, (), dialogue, HashEncoder()).is_about_interviewer is is_about
+
+
+# Retrieval ----------------------------------------------------------------------------------
+
+
+def test_hits_are_best_first_and_new_places_come_first(
+    dialogue: Transcript, hash_encoder: HashEncoder
+) -> None:
+    index = make_index(dialogue, hash_encoder).index
+    question = contextualise("Who pays for the new bridge?", (), dialogue, hash_encoder)
+    hits = best_hits(index, question, match(index, question), 10)
+    assert len(hits) == len(index.chunks)
+    assert "county pays" in dialogue.words(hits[0].chunk.start, hits[0].chunk.end)
+    middles = {c: i for i, c in enumerate(index.chunks)}
+    first, second = middles[hits[0].chunk], middles[hits[1].chunk]
+    assert abs(first - second) > 1 or hits[0].chunk.turn_id != hits[1].chunk.turn_id
+
+
+def test_each_weight_alone_orders_by_its_own_score(dialogue: Transcript, hash_encoder: HashEncoder) -> None:
+    index = make_index(dialogue, hash_encoder).index
+    question = contextualise("What rusted through?", (), dialogue, hash_encoder)
+    lexical = match(index, question, Weights(bm25=1, dense=0, late=0)).chunk_scores
+    assert np.argmax(lexical) == np.argmax(index.lexical.scores(question.text))
+    dense = match(index, question, Weights(bm25=0, dense=1, late=0)).chunk_scores
+    assert np.argmax(dense) == np.argmax(index.vectors.rows() @ question.encoded.vector)
+
+
+def test_a_long_transcript_is_searched_by_candidates(
+    hash_encoder: HashEncoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = "\n".join(f"Tom: Fact number {i} is about thing{i} alone." for i in range(300))
+    index = make_index(parse_transcript(text, "t.txt"), hash_encoder).index
+    question = contextualise(
+        "What about thing217 then, please tell everything?", (), index.transcript, hash_encoder
+    )
+    whole = best_hits(index, question, match(index, question), 1)
+    monkeypatch.setattr("rag.retrieval.SCORE_ALL_UP_TO", 100)
+    monkeypatch.setattr("rag.retrieval.CANDIDATES", 10)
+    matches = match(index, question)
+    assert len(matches.candidates) <= 60
+    assert best_hits(index, question, matches, 1)[0].chunk == whole[0].chunk
+
+
+# Replies ------------------------------------------------------------------------------------
+
+
+class WordReader:
+    """Scores a sentence by the share of the question's words in it; as sure as it is told."""
+
+    def __init__(self, confidence: float) -> None:
+        self.confidence = confidence
+
+    def read(self, question: Question, index: Index, matches: Matches) -> Reading:  # noqa: ARG002
+        asked = set(question.text.casefold().strip("?").split())
+        said = [index.transcript.text[s.start : s.end].casefold() for s in index.sentences]
+        scores = [len(asked & set(words.strip(".?!").split())) / len(asked) for words in said]
+        return Reading(scores=np.array(scores, dtype=np.float32), confidence=self.confidence)
+
+
+def asked(question: str, confidence: float, text: str = DIALOGUE) -> tuple[Interview, Answer | Abstention]:
+    encoder = HashEncoder()
+    index = make_index(parse_transcript(text, "bridges.md"), encoder).index
+    interview = Interview(index, encoder, reader=WordReader(confidence))
+    return interview, interview.ask(question)
+
+
+def test_an_answer_quotes_the_sentence_in_its_place() -> None:
+    interview, reply = asked("Which county pays two thirds?", 0.9)
+    assert isinstance(reply, Answer)
+    said = reply_as_dict(interview.transcript, reply)
+    quoted = said["statements"][0]["quotes"][0]
+    assert quoted["text"] == said["statements"][0]["text"] == "The county pays two thirds."
+    assert (quoted["speaker"], quoted["role"], quoted["turn_id"]) == ("Tom Reed", "interviewee", 3)
+    assert interview.transcript.text[quoted["start"] : quoted["end"]] == quoted["text"]
+    assert len(said["hits"]) == 8
+
+
+def test_a_sentence_that_leans_on_the_one_before_is_quoted_with_it() -> None:
+    interview, reply = asked(
+        "Who closed on third of March?", 0.9, DIALOGUE.replace("We closed", "They closed")
+    )
+    assert [interview.words(q) for q in reply.quotes] == [
+        "Its northern cable had rusted through. They closed it on the third of March."
+    ]
+
+
+def test_the_interviewers_words_are_never_the_guests() -> None:
+    interview, reply = asked("Why was the old bridge closed?", 0.9)
+    assert {interview.transcript.turn_at(q.start).role for q in reply.quotes} == {"interviewee"}
+    _, about = asked("What did the interviewer say: why was the old bridge closed?", 0.9)
+    assert {interview.transcript.turn_at(q.start).role for q in about.quotes} == {"interviewer"}
+
+
+@pytest.mark.parametrize(
+    ("question", "reason"),
+    [
+        ("Why was the old bridge closed?", "not_answered"),
+        ("Which zebra lives in Zanzibar?", "never_mentioned"),
+        ("Which county pays the ferry company two thirds?", "low_confidence"),
+    ],
+)
+def test_there_are_three_kinds_of_no(question: str, reason: str) -> None:
+    _, reply = asked(question, 0.1)
+    assert isinstance(reply, Abstention)
+    assert reply.reason == reason
+    assert reply.nearest
+
+
+def test_a_list_question_gets_its_items_in_order_of_the_transcript() -> None:
+    text = "Anna: What then?\n\nTom: Steel bridges rust. Wood burns. Stone bridges sink. Rope bridges swing."
+    interview, reply = asked("List all bridges", 0.9, text)
+    quotes = [interview.words(q) for q in reply.quotes]
+    assert quotes == sorted(quotes, key=text.index)
+    assert {"Stone bridges sink. Rope bridges swing."} <= set(quotes) or len(quotes) >= 2
+
+
+pieces = st.lists(
+    st.tuples(st.sampled_from(["Anna", "Tom"]), st.text(min_size=1, max_size=120)), min_size=1, max_size=5
+)
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    pieces,
+    st.sampled_from(["Who pays?", "Why *so*?", "list all things", "李?", "What did the host say"]),
+    st.floats(0, 1),
+)
+def test_every_quote_of_every_reply_is_exact_for_any_transcript(
+    said: list[tuple[str, str]], question: str, confidence: float
+) -> None:
+    text = "\n\n".join(f"{name}: {words}" for name, words in said)
+    try:
+        transcript = parse_transcript(text, "t.txt")
+    except TranscriptError:
+        return
+    encoder = HashEncoder()
+    index = make_index(transcript, encoder).index
+    reply = Interview(index, encoder, reader=WordReader(confidence)).ask(question, k=20)
+    entry = reply_as_dict(transcript, reply)
+    quotes = (
+        [q for s in entry.get("statements", []) for q in s["quotes"]]
+        + entry.get("nearest", [])
+        + entry["hits"]
+    )
+    assert quotes
+    for found in quotes:
+        assert found["text"] == fold(text[found["start"] : found["end"]])
+        turn = transcript.turns[found["turn_id"]]
+        assert turn.start <= found["start"] < found["end"] <= turn.end
+        assert found.get("speaker", turn.speaker) == turn.speaker
