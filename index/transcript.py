@@ -99,6 +99,35 @@ def fold(text: str) -> str:
     return " ".join(text.split())
 
 
+def unfold(raw: str, start: int, end: int) -> tuple[int, int] | None:
+    """Where `fold(raw)[start:end]` stands in `raw`, or `None` where it cannot be told.
+
+    >>> unfold("quite\\n\\n*amusing*", 6, 13)
+    (8, 15)
+    """
+    shown = fold(raw)
+    places: list[int] = []
+    position = 0
+    for character in shown:
+        while position < len(raw) and not (
+            raw[position] == character or (character == " " and raw[position].isspace())
+        ):
+            position += 1
+        places.append(position)
+        position += 1
+    if not 0 <= start < end <= len(shown) or places[-1] >= len(raw):
+        return None
+    first, last = places[start], places[end - 1] + 1
+    # A span that begins or ends inside emphasis takes the marks with it, so that it folds cleanly.
+    for before in range(4):
+        for after in range(4):
+            marks = raw[max(0, first - before) : first] + raw[last : last + after]
+            found = max(0, first - before), min(len(raw), last + after)
+            if not marks.strip("*_") and fold(raw[slice(*found)]) == shown[start:end].strip():
+                return found
+    return None
+
+
 # Labels ------------------------------------------------------------------------------------
 
 _TIME = r"\d{1,2}:\d{2}(?::\d{2})?(?:[.,]\d{1,3})?"

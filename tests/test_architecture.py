@@ -17,8 +17,8 @@ ALLOWED = {
 }
 HEAVY = {
     "faiss": {"index/vectors.py"},
-    "sentence_transformers": {"index/encoder.py"},
-    "torch": {"index/encoder.py"},
+    "sentence_transformers": {"index/encoder.py", "rag/models.py"},
+    "torch": {"index/encoder.py", "rag/models.py"},
     "gradio": {"ui/page.py"},
     "bm25s": {"index/lexical.py"},
     "sentencex": {"index/sentences.py"},

@@ -18,6 +18,7 @@ import typer
 from index.errors import OnRecordError, QuestionError
 
 if TYPE_CHECKING:
+    from eval.commands import Done
     from index.encoder import Encoder, Progress
     from rag.pipeline import Interview
 
@@ -50,6 +51,14 @@ EncoderName = Annotated[
 ]
 AllowDownload = Annotated[
     bool, typer.Option("--allow-download", help="Let the encoder be downloaded if it is not on this machine.")
+]
+ReaderName = Annotated[
+    str | None,
+    typer.Option(
+        "--reader",
+        metavar="NAME",
+        help="Name or folder of a CrossEncoder or question-answering model to read the best passages with.",
+    ),
 ]
 
 
@@ -94,6 +103,7 @@ def ask(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object a question.")] = False,
     encoder: EncoderName = None,
+    reader: ReaderName = None,
     allow_download: AllowDownload = False,
 ) -> None:
     """Ask one question, or a file of them."""
@@ -106,7 +116,7 @@ def ask(
         lines = _read_batch(batch)
     else:
         lines = [{"question": check_question(question or ""), "history": history or []}]
-    interview = _interview(transcript, index, encoder, allow_download)
+    interview = _interview(transcript, index, encoder, reader, allow_download)
     for line in lines:
         reply = interview.ask(line["question"], line["history"])
         if as_json:
@@ -130,10 +140,11 @@ def chat(
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port to serve on.")] = 7860,
     open_browser: Annotated[bool, typer.Option("--open", help="Open the page in a browser.")] = False,
     encoder: EncoderName = None,
+    reader: ReaderName = None,
     allow_download: AllowDownload = False,
 ) -> None:
     """Serve the page: the chat, and the transcript beside it."""
-    interview = _interview(transcript, index, encoder, allow_download)
+    interview = _interview(transcript, index, encoder, reader, allow_download)
     from ui.page import serve
 
     serve(interview, host=host, port=port, open_browser=open_browser)
@@ -168,7 +179,8 @@ def transcript_command(
     table.add_column("Role", min_width=11)
     table.add_column("Start", justify="right", min_width=6)
     table.add_column("Words", justify="right", min_width=5)
-    table.add_column("Beginning", overflow="ellipsis", no_wrap=True, ratio=1)
+    console = Console()
+    table.add_column("Beginning", overflow="ellipsis", no_wrap=True, max_width=max(20, console.width - 56))
     for turn in found.turns:
         words = found.words(turn.start, turn.end)
         cells = (
@@ -180,7 +192,100 @@ def transcript_command(
             words[:200],
         )
         table.add_row(*(Text(cell) for cell in cells))
-    Console().print(table)
+    console.print(table)
+
+
+evaluation = typer.Typer(
+    help="Measure grounding: every case, every figure with its interval, one report.",
+    invoke_without_command=True,
+    rich_markup_mode=None,
+)
+app.add_typer(evaluation, name="eval")
+
+
+@evaluation.callback()
+def eval_command(
+    context: typer.Context,
+    suite: Annotated[
+        str, typer.Option(help="'interview' (the cases that ship), or a public suite by its name.")
+    ] = "interview",
+    cases: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.jsonl", help="Your own cases, in the format of the shipped ones."),
+    ] = None,
+    transcript: Transcript = None,
+    data: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Where the public suites' data lie.")
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Where to write the report; default: beside the indexes."),
+    ] = None,
+    thresholds: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.toml", help="Figures that must be reached; default: the shipped ones."),
+    ] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Run the first cases only, for a trial.")] = None,
+    compare: Annotated[
+        tuple[Path, Path] | None, typer.Option(metavar="A.json B.json", help="Compare two reports instead.")
+    ] = None,
+) -> None:
+    """Run a suite and write its report as JSON, Markdown and one HTML page.
+
+    Exit status 1 where a figure is below its threshold.
+    """
+    if context.invoked_subcommand:
+        return
+    from eval import commands
+
+    if compare:
+        _say(commands.compare(*compare))
+        return
+    with _progress(f"Evaluating {suite}") as progress:
+        done = commands.run_suite(
+            suite,
+            cases=cases,
+            transcript=transcript,
+            data=data,
+            out=out,
+            thresholds=thresholds,
+            limit=limit,
+            progress=progress,
+        )
+    _say(done)
+
+
+@evaluation.command("check")
+def eval_check(
+    file: Annotated[Path, typer.Argument(metavar="FILE.jsonl", help="Cases to check.")],
+    transcript: Transcript = None,
+) -> None:
+    """Say which cases cannot be used, and which quotes are not in the transcript."""
+    from eval import commands
+
+    _say(commands.check(file, transcript))
+
+
+@evaluation.command("readme")
+def eval_readme(
+    readme: Annotated[Path, typer.Argument(metavar="README.md")] = Path("README.md"),
+    report: Annotated[
+        Path | None,
+        typer.Option(metavar="REPORT.json", help="Default: the last report of the shipped cases."),
+    ] = None,
+    check: Annotated[bool, typer.Option("--check", help="Only say whether they agree.")] = False,
+) -> None:
+    """Write the last report's figures into README."""
+    from eval import commands
+
+    _say(commands.readme(readme, report or commands.report_folder() / "interview.json", check_only=check))
+
+
+def _say(done: "Done") -> None:
+    """Print what a command has to say, and leave with its status."""
+    typer.echo(done.text)
+    if done.exit_status:
+        raise typer.Exit(done.exit_status)
 
 
 def _read_batch(path: Path) -> list[dict[str, Any]]:
@@ -223,16 +328,24 @@ def _encoder(name: str | None, allow_download: bool) -> "Encoder":
 
 
 def _interview(
-    transcript: Path | None, index: Path | None, encoder: str | None, allow_download: bool
+    transcript: Path | None, index: Path | None, encoder: str | None, reader: str | None, allow_download: bool
 ) -> "Interview":
     if transcript and index:
         raise OnRecordError("give either --transcript or --index, not both")
     from rag.pipeline import open_directory, open_interview
 
     if index:
-        return open_directory(index, encoder=_encoder(encoder, allow_download) if encoder else None)
-    with _progress("Indexing, for the first question only") as progress:
-        return open_interview(transcript, encoder=_encoder(encoder, allow_download), progress=progress)
+        interview = open_directory(index, encoder=_encoder(encoder, allow_download) if encoder else None)
+    else:
+        with _progress("Indexing, for the first question only") as progress:
+            interview = open_interview(
+                transcript, encoder=_encoder(encoder, allow_download), progress=progress
+            )
+    if reader:
+        from rag.models import reader_from
+
+        interview.reader = reader_from(reader, interview.reader, allow_download=allow_download)
+    return interview
 
 
 @contextmanager
