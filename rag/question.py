@@ -1,13 +1,16 @@
 """What a question asks for: with the conversation before it, of whom, and how much.
 
-A follow-up is matched twice, alone and after the questions before it. Over the dialogues of one
-transcript a rewritten question finds less than the question itself, because every answer shares the
-topic; what the earlier questions add is whom a pronoun stands for.
+A follow-up is read after the questions before it, whose words count for less. Over the dialogues of
+one transcript a rewritten question finds less than the question itself, because every answer shares
+the topic; what the earlier questions add is whom a pronoun stands for.
 """
 
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
 
 from index.encoder import EncodedQuestion, Encoder
 from index.errors import QuestionError
@@ -15,6 +18,8 @@ from index.transcript import Transcript
 
 MAX_QUESTION = 2_000
 """Longest question, in characters."""
+MAX_HISTORY = 3
+"""How many earlier questions are read."""
 
 _FOLLOWS = re.compile(
     r"^(and|but|so|or|then|also|what about|how about|by (what|how much)|has that)\b"
@@ -51,19 +56,27 @@ _LIST = re.compile(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Question:
-    """A question, embedded alone and, where it follows on, after the questions before it."""
+    """A question and, where it leans on them, the questions before it; embedded together.
+
+    `is_earlier (q,)` says which tokens of `encoded` belong to the earlier questions.
+    """
 
     text: str
-    history: tuple[str, ...]
+    earlier: tuple[str, ...]
     encoded: EncodedQuestion
-    in_context: EncodedQuestion | None
     is_about_interviewer: bool
     asks_for_list: bool
 
     @property
     def text_in_context(self) -> str:
-        """The words to match by: with the earlier questions where they are needed."""
-        return " ".join((*self.history, self.text)) if self.in_context else self.text
+        """The words that were embedded."""
+        return " ".join((*self.earlier, self.text))
+
+    @property
+    def is_earlier(self) -> NDArray[np.bool_]:
+        """Which tokens belong to earlier questions, `(q,)`."""
+        begins = len(self.text_in_context) - len(self.text)
+        return np.array([start < begins for start, _ in self.encoded.spans])
 
 
 def check_question(text: str) -> str:
@@ -91,15 +104,12 @@ def follows_on(text: str) -> bool:
 def contextualise(text: str, history: Sequence[str], transcript: Transcript, encoder: Encoder) -> Question:
     """Understand a question; `QuestionError` where there is nothing to understand."""
     words = check_question(text)
-    before = tuple(h.strip()[-MAX_QUESTION:] for h in history if h.strip())[-3:]
-    in_context = None
-    if before and follows_on(words):
-        in_context = encoder.encode_question(" ".join((*before, words)))
+    before = tuple(h.strip()[-MAX_QUESTION:] for h in history if h.strip())[-MAX_HISTORY:]
+    earlier = before if follows_on(words) else ()
     return Question(
         text=words,
-        history=before,
-        encoded=encoder.encode_question(words),
-        in_context=in_context,
+        earlier=earlier,
+        encoded=encoder.encode_question(" ".join((*earlier, words))),
         is_about_interviewer=_names_interviewer(words, transcript),
         asks_for_list=_LIST.search(words) is not None,
     )

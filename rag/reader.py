@@ -1,7 +1,8 @@
 """Reading: which sentence answers, and how surely any does.
 
 A reader orders the candidate sentences and gives the probability that the transcript answers at
-all. `LateReader` does so by late interaction over each sentence's tokens in its context.
+all. `LateReader` does so by plain late interaction, for any encoder; the reader that ships with the
+program is in `rag.trained`, those that a user brings are in `rag.models`.
 """
 
 import json
@@ -17,7 +18,7 @@ from index.lexical import stems
 from index.store import Index
 from rag.question import Question
 from rag.replies import Quote
-from rag.retrieval import Matches
+from rag.retrieval import EARLIER, Matches
 
 CALIBRATION = "calibration.json"
 
@@ -47,9 +48,8 @@ class LateReader:
 
     def read(self, question: Question, index: Index, matches: Matches) -> Reading:
         """Order the candidates by the mean similarity of the question's tokens to theirs."""
-        scores = np.asarray(matches.similarities.mean(axis=0), dtype=np.float32)
-        if matches.context_similarities is not None:
-            scores = (scores + matches.context_similarities.mean(axis=0)) / 2
+        counts = np.where(question.is_earlier, EARLIER, 1.0).astype(np.float32)
+        scores = np.asarray(counts @ matches.similarities / counts.sum(), dtype=np.float32)
         return Reading(scores=scores, confidence=self._confidence(question, index, matches, scores))
 
     @cached_property

@@ -19,6 +19,8 @@ from rag.replies import Hit
 SCORE_ALL_UP_TO = 5_000
 """Sentences; a day of speech. Above it late interaction sees the candidates only."""
 CANDIDATES = 500
+EARLIER = 0.4
+"""What a token of an earlier question counts beside one of the question itself."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,50 +38,39 @@ WEIGHTS = Weights(bm25=0.5, dense=0.5, late=2.0)
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Matches:
     """`candidates (n,)`, ids of sentences and so of chunks, ascending; `chunk_scores (n,)`;
-    `similarities (q, n)`, for each token of the question and each candidate sentence the most
-    similar token, and the same for the question in its context, `(p, n)`, where there is one."""
+    `cosines (n,)`, of the question's vector and each chunk's; `similarities (q, n)`, for each token
+    of the question and each candidate sentence the most similar token."""
 
     candidates: NDArray[np.int64]
     chunk_scores: Floats
+    cosines: Floats
     similarities: Floats
-    context_similarities: Floats | None
 
 
 def match(index: Index, question: Question, weights: Weights = WEIGHTS) -> Matches:
     """Score the chunks and compare the question with the sentences, token by token."""
-    encoded = question.in_context or question.encoded
     n = len(index.sentences)
     bm25 = index.lexical.scores(question.text_in_context)
-    dense = np.full(n, -1.0, dtype=np.float32)
-    if n <= SCORE_ALL_UP_TO:
-        ids, scores = index.vectors.search(encoded.vector, n)
-        dense[ids] = scores
-        candidates = np.arange(n)
-    else:
-        ids, scores = index.vectors.search(encoded.vector, CANDIDATES)
-        dense[ids] = scores
-        dense[dense == -1.0] = scores[-1]
+    candidates = np.arange(n)
+    ids, found = index.vectors.search(question.encoded.vector, n if n <= SCORE_ALL_UP_TO else CANDIDATES)
+    cosines = np.full(n, found[-1], dtype=np.float32)
+    cosines[ids] = found
+    if n > SCORE_ALL_UP_TO:
         best = np.union1d(ids, np.argsort(-bm25, kind="stable")[:CANDIDATES])
         around = np.concatenate([best - 1, best, best + 1])
         candidates = np.unique(around[(around >= 0) & (around < n)])
-    chosen = None if len(candidates) == n else candidates
-    similarities = index.tokens.similarities(question.encoded.tokens, chosen)
-    in_context = None
-    if question.in_context:
-        in_context = index.tokens.similarities(question.in_context.tokens, chosen)
-    late = _late(index.chunks, candidates, similarities)
-    if in_context is not None:
-        late = late + _late(index.chunks, candidates, in_context)
+    similarities = index.tokens.similarities(
+        question.encoded.tokens, None if len(candidates) == n else candidates
+    )
+    counts = np.where(question.is_earlier, EARLIER, 1.0).astype(np.float32)
+    late = counts @ _best_in_chunk(index.chunks, candidates, similarities) / counts.sum()
     fused = (
         weights.bm25 * _standardised(bm25[candidates])
-        + weights.dense * _standardised(dense[candidates])
+        + weights.dense * _standardised(cosines[candidates])
         + weights.late * _standardised(late)
     )
     return Matches(
-        candidates=candidates,
-        chunk_scores=fused,
-        similarities=similarities,
-        context_similarities=in_context,
+        candidates=candidates, chunk_scores=fused, cosines=cosines[candidates], similarities=similarities
     )
 
 
@@ -113,15 +104,14 @@ def best_hits(index: Index, question: Question, matches: Matches, k: int) -> tup
     )
 
 
-def _late(chunks: tuple[Chunk, ...], candidates: NDArray[np.int64], similarities: Floats) -> Floats:
-    """Mean over the question's tokens of the best in any sentence of the chunk, `(n,)`."""
+def _best_in_chunk(chunks: tuple[Chunk, ...], candidates: NDArray[np.int64], similarities: Floats) -> Floats:
+    """For each token of the question the most similar token in any sentence of the chunk, `(q, n)`."""
     best = similarities.copy()
-    neighbours = (np.diff(candidates) == 1) & (np.diff([chunks[int(i)].turn_id for i in candidates]) == 0)
-    forward = np.where(neighbours, similarities[:, 1:], -np.inf)
-    backward = np.where(neighbours, similarities[:, :-1], -np.inf)
-    best[:, :-1] = np.maximum(best[:, :-1], forward)
-    best[:, 1:] = np.maximum(best[:, 1:], backward)
-    return np.asarray(best.mean(axis=0), dtype=np.float32)
+    turns = np.array([chunks[int(i)].turn_id for i in candidates])
+    are_neighbours = (np.diff(candidates) == 1) & (np.diff(turns) == 0)
+    best[:, :-1] = np.maximum(best[:, :-1], np.where(are_neighbours, similarities[:, 1:], -1.0))
+    best[:, 1:] = np.maximum(best[:, 1:], np.where(are_neighbours, similarities[:, :-1], -1.0))
+    return best
 
 
 def _standardised(scores: Floats) -> Floats:

@@ -55,6 +55,7 @@ class HashEncoder(Encoder):
             vectors=np.stack(vectors) if vectors else empty,
             tokens=np.concatenate(tokens) if tokens else empty,
             token_starts=np.cumsum([0, *map(len, tokens)], dtype=np.int64),
+            spots=np.full((sum(map(len, tokens)), 2), -1, dtype=np.int32),
         )
 
     def encode_question(self, text: str) -> EncodedQuestion:

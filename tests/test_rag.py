@@ -85,7 +85,7 @@ def test_a_follow_up_is_noticed(text: str) -> None:
 )
 def test_a_question_that_stands_alone_is_left_alone(text: str, dialogue: Transcript) -> None:
     assert not follows_on(text)
-    assert contextualise(text, ["Who is Ghani?"], dialogue, HashEncoder()).in_context is None
+    assert contextualise(text, ["Who is Ghani?"], dialogue, HashEncoder()).earlier == ()
 
 
 @pytest.mark.parametrize(

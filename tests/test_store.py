@@ -58,20 +58,21 @@ def test_a_vector_index_survives_its_bytes() -> None:
 def test_late_interaction_equals_its_definition(monkeypatch: pytest.MonkeyPatch) -> None:
     tokens, question = unit_rows(40, 8), unit_rows(5, 8, seed=4)
     starts = np.array([0, 3, 4, 17, 40])
-    index = TokenIndex(tokens.astype(np.float16), starts)
+    spots = np.zeros((40, 2), dtype=np.int32)
+    index = TokenIndex(tokens.astype(np.float16), starts, spots)
     half = tokens.astype(np.float16).astype(np.float32)
     expected = np.stack([(question @ half[a:b].T).max(axis=1) for a, b in itertools.pairwise(starts)], axis=1)
     np.testing.assert_allclose(index.similarities(question), expected, atol=1e-6)
     chosen = np.array([1, 3])
     np.testing.assert_allclose(index.similarities(question, chosen), expected[:, chosen], atol=1e-6)
     monkeypatch.setattr("index.late.BLOCK", 5)
-    long = TokenIndex(tokens.astype(np.float16), starts)
+    long = TokenIndex(tokens.astype(np.float16), starts, spots)
     np.testing.assert_allclose(long.similarities(question), expected, atol=1e-6)
 
 
 def test_a_sentence_without_tokens_cannot_be_indexed() -> None:
     with pytest.raises(ValueError, match="at least one token"):
-        TokenIndex(unit_rows(4, 8).astype(np.float16), np.array([0, 2, 2, 4]))
+        TokenIndex(unit_rows(4, 8).astype(np.float16), np.array([0, 2, 2, 4]), np.zeros((4, 2), np.int32))
 
 
 def test_lexical_scores_follow_shared_stems() -> None:
