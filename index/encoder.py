@@ -177,18 +177,21 @@ class Encoder:
             spots=np.concatenate([np.empty((0, 2), dtype=np.int32), *spots]),
         )
 
-    def encode_question(self, text: str) -> EncodedQuestion:
-        """Embed one question, in one pass."""
+    def encode_questions(self, texts: Sequence[str]) -> tuple[EncodedQuestion, ...]:
+        """Embed a few questions, in one pass."""
         prompt = self._prompt("query")
-        out, offsets = self._forward([prompt + text])
-        keep = [k for k, (a, b) in enumerate(offsets[0]) if a < b and b > len(prompt)] or [0]
-        return EncodedQuestion(
-            vector=_unit(out["sentence_embedding"][0]),
-            tokens=_unit(out["token_embeddings"][0][keep]),
-            spans=tuple(
-                (max(0, offsets[0][k][0] - len(prompt)), offsets[0][k][1] - len(prompt)) for k in keep
-            ),
-        )
+        out, offsets = self._forward([prompt + text for text in texts])
+        questions = []
+        for row, spots in enumerate(offsets):
+            keep = [k for k, (a, b) in enumerate(spots) if a < b and b > len(prompt)] or [0]
+            questions.append(
+                EncodedQuestion(
+                    vector=_unit(out["sentence_embedding"][row]),
+                    tokens=_unit(out["token_embeddings"][row][keep]),
+                    spans=tuple((max(0, spots[k][0] - len(prompt)), spots[k][1] - len(prompt)) for k in keep),
+                )
+            )
+        return tuple(questions)
 
     def _prompt(self, *names: str) -> str:
         prompts = self.model.prompts

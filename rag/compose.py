@@ -101,8 +101,10 @@ def _role(index: Index, sentence: int) -> Role:
 
 
 def _may_answer(question: Question, role: Role) -> bool:
-    """The interviewer's words answer only what is asked about the interviewer."""
-    return role != "interviewer" or question.is_about_interviewer
+    """The interviewer's words answer what is asked about the interviewer, and nothing else."""
+    if question.is_about_interviewer:
+        return role == "interviewer" or question.asks_for_list
+    return role != "interviewer"
 
 
 def _choose(question: Question, eligible: Sequence[_Scored], policy: Policy) -> list[_Scored]:

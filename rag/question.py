@@ -1,8 +1,9 @@
 """What a question asks for: with the conversation before it, of whom, and how much.
 
-A follow-up is read after the questions before it, whose words count for less. Over the dialogues of
-one transcript a rewritten question finds less than the question itself, because every answer shares
-the topic; what the earlier questions add is whom a pronoun stands for.
+A follow-up is read in three ways: after the questions before it, whose words count for less; alone;
+and near the place that answers the question before it. Over the dialogues of one transcript a
+rewritten question finds less than the question itself, because every answer shares the topic; what
+the earlier questions add is whom a pronoun stands for, and where the talk is.
 """
 
 import re
@@ -56,14 +57,17 @@ _LIST = re.compile(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Question:
-    """A question and, where it leans on them, the questions before it; embedded together.
+    """A question and, where it leans on them, the questions before it.
 
-    `is_earlier (q,)` says which tokens of `encoded` belong to the earlier questions.
+    `encoded` is all of that together, of which `is_earlier (q,)` says what belongs to the earlier
+    questions; `alone` is the question by itself and `previous` the one before it, where there is one.
     """
 
     text: str
     earlier: tuple[str, ...]
     encoded: EncodedQuestion
+    alone: EncodedQuestion | None = None
+    previous: EncodedQuestion | None = None
     is_about_interviewer: bool
     asks_for_list: bool
 
@@ -106,10 +110,14 @@ def contextualise(text: str, history: Sequence[str], transcript: Transcript, enc
     words = check_question(text)
     before = tuple(h.strip()[-MAX_QUESTION:] for h in history if h.strip())[-MAX_HISTORY:]
     earlier = before if follows_on(words) else ()
+    texts = [" ".join((*earlier, words)), words, earlier[-1]] if earlier else [words]
+    encoded, *others = encoder.encode_questions(texts)
     return Question(
         text=words,
         earlier=earlier,
-        encoded=encoder.encode_question(" ".join((*earlier, words))),
+        encoded=encoded,
+        alone=others[0] if others else None,
+        previous=others[1] if others else None,
         is_about_interviewer=_names_interviewer(words, transcript),
         asks_for_list=_LIST.search(words) is not None,
     )

@@ -6,6 +6,7 @@ program is in `rag.trained`, those that a user brings are in `rag.models`.
 """
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from importlib import resources
@@ -18,7 +19,7 @@ from index.lexical import stems
 from index.store import Index
 from rag.question import Question
 from rag.replies import Quote
-from rag.retrieval import EARLIER, Matches
+from rag.retrieval import EARLIER, PROXIMITY, Matches, View, standardised
 
 CALIBRATION = "calibration.json"
 
@@ -48,9 +49,12 @@ class LateReader:
 
     def read(self, question: Question, index: Index, matches: Matches) -> Reading:
         """Order the candidates by the mean similarity of the question's tokens to theirs."""
-        counts = np.where(question.is_earlier, EARLIER, 1.0).astype(np.float32)
-        scores = np.asarray(counts @ matches.similarities / counts.sum(), dtype=np.float32)
+        scores = combined([self._scores(view) for view in matches.views], matches)
         return Reading(scores=scores, confidence=self._confidence(question, index, matches, scores))
+
+    def _scores(self, view: View) -> Floats:
+        counts = np.where(view.is_earlier, EARLIER, 1.0).astype(np.float32)
+        return np.asarray(counts @ view.similarities / counts.sum(), dtype=np.float32)
 
     @cached_property
     def _calibration(self) -> tuple[Floats, float]:
@@ -61,6 +65,18 @@ class LateReader:
         weights, bias = self._calibration
         logit = float(weights @ features(question, index, matches, scores)) + bias
         return 1 / (1 + float(np.exp(-np.clip(logit, -30, 30))))
+
+
+def combined(scores: Sequence[Floats], matches: Matches) -> Floats:
+    """The views' scores of the candidates as one, `(n,)`, on the scale of the first view's."""
+    first, *others = scores
+    if not others or matches.near_previous is None:
+        return first
+    spread = float(first.std())
+    both = standardised(first) + sum(standardised(other) for other in others)
+    return np.asarray(
+        first.mean() + spread * (both + PROXIMITY * matches.near_previous) / len(scores), dtype=np.float32
+    )
 
 
 FEATURES = ("best", "margin", "least", "coverage", "dense")
@@ -76,7 +92,7 @@ def features(question: Question, index: Index, matches: Matches, scores: Floats)
     order = np.argsort(-scores, kind="stable")
     best = int(order[0])
     tenth = scores[order[min(9, len(order) - 1)]]
-    around = matches.similarities[:, max(0, best - 1) : best + 2].max(axis=1)
+    around = matches.views[0].similarities[:, max(0, best - 1) : best + 2].max(axis=1)
     asked = set(stems(question.text_in_context))
     chunk = index.chunks[int(matches.candidates[best])]
     held = set(stems(index.transcript.text[chunk.start : chunk.end]))

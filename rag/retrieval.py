@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.chunks import Chunk
-from index.encoder import Floats
+from index.encoder import EncodedQuestion, Floats
 from index.store import Index
 from rag.question import Question
 from rag.replies import Hit
@@ -21,6 +21,10 @@ SCORE_ALL_UP_TO = 5_000
 CANDIDATES = 500
 EARLIER = 0.4
 """What a token of an earlier question counts beside one of the question itself."""
+PROXIMITY = 2.0
+"""What standing at the previous answer counts for a follow-up, in standard deviations."""
+REACH = 8.0
+"""Sentences over which that falls to a third."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,15 +40,29 @@ WEIGHTS = Weights(bm25=0.5, dense=0.5, late=2.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class View:
+    """One way of putting the question, against the candidates: `cosines (n,)` of its vector and each
+    chunk's, and `similarities (q, n)`, for each of its tokens and each candidate sentence the most
+    similar token. `is_earlier (q,)` are tokens of earlier questions, which count less."""
+
+    encoded: EncodedQuestion
+    is_earlier: NDArray[np.bool_]
+    cosines: Floats
+    similarities: Floats
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Matches:
-    """`candidates (n,)`, ids of sentences and so of chunks, ascending; `chunk_scores (n,)`;
-    `cosines (n,)`, of the question's vector and each chunk's; `similarities (q, n)`, for each token
-    of the question and each candidate sentence the most similar token."""
+    """`candidates (n,)`, ids of sentences and so of chunks, ascending; `chunk_scores (n,)`.
+
+    `views` holds the question with what it leans on and, for a follow-up, the question alone;
+    `near_previous (n,)`, from 0 to 1, is then how close a sentence stands to what answers the
+    question before."""
 
     candidates: NDArray[np.int64]
     chunk_scores: Floats
-    cosines: Floats
-    similarities: Floats
+    views: tuple[View, ...]
+    near_previous: Floats | None = None
 
 
 def match(index: Index, question: Question, weights: Weights = WEIGHTS) -> Matches:
@@ -52,25 +70,66 @@ def match(index: Index, question: Question, weights: Weights = WEIGHTS) -> Match
     n = len(index.sentences)
     bm25 = index.lexical.scores(question.text_in_context)
     candidates = np.arange(n)
-    ids, found = index.vectors.search(question.encoded.vector, n if n <= SCORE_ALL_UP_TO else CANDIDATES)
-    cosines = np.full(n, found[-1], dtype=np.float32)
-    cosines[ids] = found
     if n > SCORE_ALL_UP_TO:
+        ids, _ = index.vectors.search(question.encoded.vector, CANDIDATES)
         best = np.union1d(ids, np.argsort(-bm25, kind="stable")[:CANDIDATES])
         around = np.concatenate([best - 1, best, best + 1])
         candidates = np.unique(around[(around >= 0) & (around < n)])
-    similarities = index.tokens.similarities(
-        question.encoded.tokens, None if len(candidates) == n else candidates
-    )
-    counts = np.where(question.is_earlier, EARLIER, 1.0).astype(np.float32)
-    late = counts @ _best_in_chunk(index.chunks, candidates, similarities) / counts.sum()
-    fused = (
-        weights.bm25 * _standardised(bm25[candidates])
-        + weights.dense * _standardised(cosines[candidates])
-        + weights.late * _standardised(late)
-    )
+    view = _view(index, question.encoded, question.is_earlier, candidates)
+    scores = _fused(index, view, bm25, candidates, weights)
+    if question.alone is None or question.previous is None:
+        return Matches(candidates=candidates, chunk_scores=scores, views=(view,))
+    alone = _view(index, question.alone, np.zeros(len(question.alone.tokens), dtype=bool), candidates)
+    scores += _fused(index, alone, index.lexical.scores(question.text), candidates, weights)
+    near = _near_previous(index, question, candidates, weights)
     return Matches(
-        candidates=candidates, chunk_scores=fused, cosines=cosines[candidates], similarities=similarities
+        candidates=candidates,
+        chunk_scores=np.asarray(scores + PROXIMITY * scores.std() * near, dtype=np.float32),
+        views=(view, alone),
+        near_previous=near,
+    )
+
+
+def _near_previous(
+    index: Index, question: Question, candidates: NDArray[np.int64], weights: Weights
+) -> Floats:
+    """How close each candidate stands to the best one for the previous question, from 0 to 1."""
+    if question.previous is None:
+        raise ValueError("there is no previous question")
+    before = question.earlier[-1]
+    view = _view(index, question.previous, np.zeros(len(question.previous.tokens), dtype=bool), candidates)
+    scores = _fused(index, view, index.lexical.scores(before), candidates, weights)
+    turns = index.transcript.turns
+    asked = [turns[index.chunks[int(i)].turn_id].role == "interviewer" for i in candidates]
+    place = candidates[int(np.argmax(np.where(asked, -np.inf, scores)))]
+    return np.asarray(np.exp(-np.abs(candidates - place) / REACH), dtype=np.float32)
+
+
+def _view(
+    index: Index, encoded: EncodedQuestion, is_earlier: NDArray[np.bool_], candidates: NDArray[np.int64]
+) -> View:
+    n = len(index.sentences)
+    ids, found = index.vectors.search(encoded.vector, n if n <= SCORE_ALL_UP_TO else CANDIDATES)
+    cosines = np.full(n, found[-1], dtype=np.float32)
+    cosines[ids] = found
+    chosen = None if len(candidates) == n else candidates
+    return View(
+        encoded=encoded,
+        is_earlier=is_earlier,
+        cosines=cosines[candidates],
+        similarities=index.tokens.similarities(encoded.tokens, chosen),
+    )
+
+
+def _fused(index: Index, view: View, bm25: Floats, candidates: NDArray[np.int64], weights: Weights) -> Floats:
+    """The chunks' scores for one view, `(n,)`."""
+    counts = np.where(view.is_earlier, EARLIER, 1.0).astype(np.float32)
+    late = counts @ _best_in_chunk(index.chunks, candidates, view.similarities) / counts.sum()
+    return np.asarray(
+        weights.bm25 * standardised(bm25[candidates])
+        + weights.dense * standardised(view.cosines)
+        + weights.late * standardised(late),
+        dtype=np.float32,
     )
 
 
@@ -114,5 +173,6 @@ def _best_in_chunk(chunks: tuple[Chunk, ...], candidates: NDArray[np.int64], sim
     return best
 
 
-def _standardised(scores: Floats) -> Floats:
+def standardised(scores: Floats) -> Floats:
+    """Scores with mean 0 and standard deviation 1."""
     return np.asarray((scores - scores.mean()) / (scores.std() + 1e-6), dtype=np.float32)

@@ -26,9 +26,9 @@ from index.encoder import PUBLISHED, Encoder, Floats
 from index.store import Index
 from index.transcript import unfold
 from rag.question import Question
-from rag.reader import Reading
+from rag.reader import Reading, combined
 from rag.replies import Quote
-from rag.retrieval import Matches
+from rag.retrieval import Matches, View
 
 READ = 8
 """How many sentences the last stage reads."""
@@ -76,7 +76,9 @@ class TrainedReader:
         """Score every candidate; the best few are read once more together with the question."""
         weights = shipped_weights()
         heads = weights.heads
-        late = late_scores(question, index, matches, heads)
+        means = index.tokens.means(matches.candidates)
+        views = [late_scores(view, means, heads) for view in matches.views]
+        late = combined(views, matches)
         null = float(question.encoded.tokens.mean(axis=0) @ heads["null"] + heads["null_0"])
         best = np.argsort(-late, kind="stable")[:READ]
         sentences = [int(matches.candidates[place]) for place in best]
@@ -85,7 +87,7 @@ class TrainedReader:
         evidence = np.sort(late[best] + read)[::-1]
         seen = np.array(
             [
-                _log_sum_exp(late) - null,
+                _log_sum_exp(views[0]) - null,
                 _log_sum_exp(read),
                 evidence[0] - evidence[min(1, len(evidence) - 1)],
                 1.0,
@@ -132,13 +134,12 @@ class TrainedReader:
         )
 
 
-def late_scores(question: Question, index: Index, matches: Matches, heads: dict[str, Any]) -> Floats:
-    """Late interaction's score of every candidate, `(n,)`."""
-    weight = np.logaddexp(0, question.encoded.tokens @ heads["weight"] + heads["weight_0"])
-    weight = np.where(question.is_earlier, weight * np.exp(heads["history"]), weight)
-    late = weight @ matches.similarities / weight.sum()
-    prior = index.tokens.means(matches.candidates) @ heads["prior"]
-    scores = np.exp(heads["scale"]) * (late + heads["dense"] * matches.cosines + prior)
+def late_scores(view: View, means: Floats, heads: dict[str, Any]) -> Floats:
+    """Late interaction's score of every candidate, `(n,)`; `means (n, d)` of their tokens."""
+    weight = np.logaddexp(0, view.encoded.tokens @ heads["weight"] + heads["weight_0"])
+    weight = np.where(view.is_earlier, weight * np.exp(heads["history"]), weight)
+    late = weight @ view.similarities / weight.sum()
+    scores = np.exp(heads["scale"]) * (late + heads["dense"] * view.cosines + means @ heads["prior"])
     return np.asarray(scores, dtype=np.float32)
 
 

@@ -58,11 +58,14 @@ class HashEncoder(Encoder):
             spots=np.full((sum(map(len, tokens)), 2), -1, dtype=np.int32),
         )
 
-    def encode_question(self, text: str) -> EncodedQuestion:
+    def encode_questions(self, texts: Sequence[str]) -> tuple[EncodedQuestion, ...]:
+        return tuple(self._question(text) for text in texts)
+
+    def _question(self, text: str) -> EncodedQuestion:
         rows = self._rows(text)
-        return EncodedQuestion(
-            vector=_unit(rows.mean(axis=0)), tokens=rows, spans=tuple((0, 1) for _ in rows)
-        )
+        ends = np.cumsum([len(word) + 1 for word in text.split()] or [1]).tolist()
+        spans = tuple((end - 1, end) for end in ends)
+        return EncodedQuestion(vector=_unit(rows.mean(axis=0)), tokens=rows, spans=spans)
 
     def _rows(self, text: str) -> "np.ndarray[tuple[int, int], np.dtype[np.float32]]":
         words = [word.strip(".,?!:;\"'“”()").casefold() for word in text.split()] or [""]
