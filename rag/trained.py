@@ -24,7 +24,7 @@ from scipy.special import erf
 from index.adapter import published_weights, shipped_adapter
 from index.encoder import PUBLISHED, Encoder, Floats
 from index.store import Index
-from index.transcript import unfold
+from index.transcript import fold, unfold
 from rag.question import Question
 from rag.reader import Reading, combined
 from rag.replies import Quote
@@ -124,7 +124,7 @@ class TrainedReader:
         if sums[first, last] <= logits[0].sum():
             return None
         raw = index.transcript.text[place.start : place.end]
-        found = unfold(raw, int(spots[words[first], 0]), int(spots[words[last], 1]))
+        found = unfold(raw, *whole_words(fold(raw), int(spots[words[first], 0]), int(spots[words[last], 1])))
         if found is None or found == (0, len(raw)):
             return None
         return Quote(
@@ -132,6 +132,19 @@ class TrainedReader:
             start=place.start + found[0],
             end=place.start + found[1],
         )
+
+
+def whole_words(text: str, start: int, end: int) -> tuple[int, int]:
+    """The span grown to the ends of the words that it begins and ends in.
+
+    >>> whole_words("the geopolitics of it", 6, 14)
+    (4, 15)
+    """
+    while start > 0 and text[start - 1].isalnum() and text[start].isalnum():
+        start -= 1
+    while end < len(text) and text[end - 1].isalnum() and text[end].isalnum():
+        end += 1
+    return start, end
 
 
 def late_scores(view: View, means: Floats, heads: dict[str, Any]) -> Floats:

