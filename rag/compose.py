@@ -62,12 +62,12 @@ def compose(
         _Scored(place=int(place), sentence=int(matches.candidates[place]), score=float(reading.scores[place]))
         for place in np.argsort(-reading.scores, kind="stable")
     ]
-    eligible = [s for s in ranked if _may_answer(question, _role(index, s.sentence))]
+    eligible = [s for s in ranked if question.may_be_answered_by(_role(index, s.sentence))]
     if not eligible or reading.confidence < policy.answer_from:
         nearest = (eligible or ranked)[:NEAREST]
         return Abstention(
             question=question.text,
-            reason=_reason(question, index, ranked, eligible),
+            reason=_reason(question, index),
             nearest=tuple(_quote(index, s.sentence, s.sentence) for s in nearest),
             hits=tuple(hits),
             confidence=reading.confidence,
@@ -98,13 +98,6 @@ def compose(
 
 def _role(index: Index, sentence: int) -> Role:
     return index.transcript.turns[index.sentences[sentence].turn_id].role
-
-
-def _may_answer(question: Question, role: Role) -> bool:
-    """The interviewer's words answer what is asked about the interviewer, and nothing else."""
-    if question.is_about_interviewer:
-        return role == "interviewer" or question.asks_for_list
-    return role != "interviewer"
 
 
 def _choose(question: Question, eligible: Sequence[_Scored], policy: Policy) -> list[_Scored]:
@@ -148,16 +141,13 @@ def _quote(index: Index, first: int, last: int) -> Quote:
     )
 
 
-def _reason(
-    question: Question, index: Index, ranked: Sequence[_Scored], eligible: Sequence[_Scored]
-) -> Reason:
-    """Which kind of no: its words are hardly ever said; the interviewer raised it and nobody took it
-    up; or something near is said, and the line is not reached."""
+def _reason(question: Question, index: Index) -> Reason:
+    """Which kind of no. A name that is never said, or a fifth of the question's words: never
+    mentioned. Every word is said: raised, but not answered. Else something near is said."""
     asked = set(stems(question.text))
     said = set(stems(index.transcript.text))
-    names = {s for word in re.findall(r"(?<=\s)[A-Z]\w+", question.text) for s in stems(word)}
-    if not asked & said or (names and not names & said) or len(asked & said) < len(asked) / 2:
+    names = {s for word in re.findall(r"(?<=\w )[A-Z]\w+", question.text) for s in stems(word)}
+    unsaid = asked - said
+    if names & unsaid or len(unsaid) > len(asked) / 5:
         return "never_mentioned"
-    if not eligible or ranked[0].sentence != eligible[0].sentence:
-        return "not_answered"
-    return "low_confidence"
+    return "low_confidence" if unsaid else "not_answered"

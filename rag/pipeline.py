@@ -76,13 +76,18 @@ class Interview:
         return best_hits(self.index, asked, match(self.index, asked, weights), k)
 
     def rank(self, question: str, history: Sequence[str] = ()) -> tuple[tuple[Sentence, float], ...]:
-        """Every candidate sentence with the reader's score, best first, ties by position."""
+        """The candidate sentences that may answer, with the reader's scores, best first, ties by
+        position."""
         asked = contextualise(question, history, self.transcript, self.encoder)
         matches = match(self.index, asked)
         scores = self.reader.read(asked, self.index, matches).scores
+        ordered = [int(i) for i in np.argsort(-scores, kind="stable")]
+        sentences = [(self.index.sentences[int(matches.candidates[i])], float(scores[i])) for i in ordered]
+        turns = self.transcript.turns
         return tuple(
-            (self.index.sentences[int(matches.candidates[i])], float(scores[i]))
-            for i in np.argsort(-scores, kind="stable")
+            (sentence, score)
+            for sentence, score in sentences
+            if asked.may_be_answered_by(turns[sentence.turn_id].role)
         )
 
     def words(self, quote: Quote) -> str:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from index.encoder import EncodedQuestion, Encoder
 from index.errors import QuestionError
-from index.transcript import Transcript
+from index.transcript import Role, Transcript
 
 MAX_QUESTION = 2_000
 """Longest question, in characters."""
@@ -43,16 +43,20 @@ _INTERVIEWER = re.compile(
     r"|\bwhat (is|was) (he|she) asked\b",
     re.IGNORECASE,
 )
+_SMALL = r"(?!(does|is|was|has|his|this|its|us|as|always|perhaps|besides)\b)"
 _LIST = re.compile(
-    r"\b(list|name|enumerate)\b(?! of\b)"
-    r"|^\s*(which|what) [\w' -]*?\b\w+(?<!s)(?<!thi)s\b(?<!\bdoes)(?<!\bis)(?<!\bwas)"
+    r"^\W*(list|name|enumerate)\b|\b(he|she|they|guest|minister) (list|name|mention|enumerate|give)s? "
+    r"|^\s*(which|what)( (of (the|these|those)|the|other|\w+))? "
+    + _SMALL
+    + r"\w+[^\Wsu]s\b(?! (say|mean|think))"
+    r"|^\s*(which|what) " + _SMALL + r"\w+[^\Wsu]s\b"
     r"|\bexamples\b|\ball (the|of|those|who|that)\b"
-    r"|\b(both|each|respectively|compare|versus|differ\w*)\b"
-    r"|\bhow many (times|examples|different)\b|\bwho (all|else|are|were|took part|attended|signed)\b"
+    r"|\bhow many (times|examples|different)\b|\bwho (all|else|took part|attended|signed)\b"
     r"|\bwhat (things|steps|reasons|measures|conditions|kinds?|else)\b"
     r"|, and (what|who|why|how|which|where|when)\b",
     re.IGNORECASE,
 )
+_COMPARISON = re.compile(r"\b(both|each|disagree|differ\w*|compare\w*|versus|respectively)\b", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,7 +73,14 @@ class Question:
     alone: EncodedQuestion | None = None
     previous: EncodedQuestion | None = None
     is_about_interviewer: bool
+    is_comparison: bool
     asks_for_list: bool
+
+    def may_be_answered_by(self, role: Role) -> bool:
+        """The interviewer's words answer what is asked about the interviewer, and nothing else."""
+        if self.is_about_interviewer:
+            return role == "interviewer" or self.is_comparison
+        return role != "interviewer"
 
     @property
     def text_in_context(self) -> str:
@@ -119,7 +130,8 @@ def contextualise(text: str, history: Sequence[str], transcript: Transcript, enc
         alone=others[0] if others else None,
         previous=others[1] if others else None,
         is_about_interviewer=_names_interviewer(words, transcript),
-        asks_for_list=_LIST.search(words) is not None,
+        is_comparison=_COMPARISON.search(words) is not None,
+        asks_for_list=(_LIST.search(words) or _COMPARISON.search(words)) is not None,
     )
 
 

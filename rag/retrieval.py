@@ -137,8 +137,8 @@ def best_hits(index: Index, question: Question, matches: Matches, k: int) -> tup
     """The `k` best chunks, best first, ties by position.
 
     A chunk whose middle sentence stands in a better one comes after all that say something new, so
-    that the first few hits are different places; and so do the interviewer's words, which repeat
-    what is asked, unless the question is about the interviewer.
+    that the first few hits are different places. So do the words of whoever is not asked about: the
+    interviewer's repeat what is asked, and answer only questions about the interviewer.
     """
     order = np.argsort(-matches.chunk_scores, kind="stable")
     new: list[int] = []
@@ -147,7 +147,7 @@ def best_hits(index: Index, question: Question, matches: Matches, k: int) -> tup
     for place in order:
         i = int(matches.candidates[place])
         turn_id = index.chunks[i].turn_id
-        is_asked = index.transcript.turns[turn_id].role == "interviewer" and not question.is_about_interviewer
+        is_asked = not question.may_be_answered_by(index.transcript.turns[turn_id].role)
         (repeated if i in seen or is_asked else new).append(int(place))
         if i not in seen and not is_asked:
             seen.update(

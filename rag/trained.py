@@ -35,6 +35,8 @@ READ = 8
 MAX_SHORT_ANSWER = 30
 """Longest short answer, in tokens."""
 HEADS = 12
+PASSAGE = 0.2
+"""What the passage's score counts beside the sentence's."""
 LAYERS = (4, 5)
 """The published layers that the last stage's were before training."""
 
@@ -79,26 +81,28 @@ class TrainedReader:
         means = index.tokens.means(matches.candidates)
         views = [late_scores(view, means, heads) for view in matches.views]
         late = combined(views, matches)
+        turns = index.transcript.turns
+        may = [
+            question.may_be_answered_by(turns[index.sentences[int(i)].turn_id].role)
+            for i in matches.candidates
+        ]
+        eligible = np.flatnonzero(may) if any(may) else np.arange(len(late))
         null = float(question.encoded.tokens.mean(axis=0) @ heads["null"] + heads["null_0"])
-        best = np.argsort(-late, kind="stable")[:READ]
+        best = eligible[np.argsort(-late[eligible], kind="stable")[:READ]]
         sentences = [int(matches.candidates[place]) for place in best]
         tokens = [index.tokens.of(sentence) for sentence in sentences]
         read, spans = last_stage(question, tokens, weights)
         evidence = np.sort(late[best] + read)[::-1]
         seen = np.array(
             [
-                _log_sum_exp(views[0]) - null,
+                _log_sum_exp(views[0][eligible]) - null,
                 _log_sum_exp(read),
                 evidence[0] - evidence[min(1, len(evidence) - 1)],
                 1.0,
             ]
         )
-        scores = late - null
+        scores = late - null + PASSAGE * matches.chunk_scores
         scores[best] += weights.share * read
-        # What was read stands above what was not, however the last stage moved it.
-        rest = np.delete(np.arange(len(scores)), best)
-        if len(rest):
-            scores[best] += max(0.0, float(scores[rest].max() - scores[best].min()))
         short_answers = {
             sentence: quote
             for sentence, span in zip(sentences, spans, strict=True)

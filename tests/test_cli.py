@@ -51,7 +51,7 @@ def talk(tmp_path: Path) -> Path:
 def test_an_answer_is_printed_with_its_speaker_and_its_place(run: Run) -> None:
     status, out, err = run("ask", QUESTION)
     assert (status, err) == (0, "")
-    assert "This summit will take place in December" in out
+    assert "This summit will take place in December" in " ".join(out.split())
     assert "Sergey Lavrov" in out
 
 
@@ -238,7 +238,7 @@ def test_a_port_in_use_is_one_error(run: Run) -> None:
     assert len(err.splitlines()) == 1
 
 
-def test_a_reader_that_leaves_early_is_no_error(talk: Path) -> None:
+def test_a_reader_that_leaves_early_is_no_error() -> None:
     done = subprocess.run(
         f"{sys.executable} -m ui.cli transcript --json '{interview_path()}' | head -c 10",
         shell=True,

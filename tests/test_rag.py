@@ -199,7 +199,10 @@ def test_the_interviewers_words_are_never_the_guests() -> None:
     [
         ("Why was the old bridge closed?", "not_answered"),
         ("Which zebra lives in Zanzibar?", "never_mentioned"),
-        ("Which county pays the ferry company two thirds?", "low_confidence"),
+        (
+            "Which county pays the ferry company two thirds for the new bridge each week, gladly?",
+            "low_confidence",
+        ),
     ],
 )
 def test_there_are_three_kinds_of_no(question: str, reason: str) -> None:
