@@ -20,13 +20,13 @@ NEAREST = 3
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
-    """How much to say. `answer_from` is the probability below which the reply is an abstention;
-    a further sentence is quoted when its score is at least the share `second_from` of the best one's
-    (`list_from` where the question asks for several things), up to `most` (`most_in_list`)."""
+    """How much to say. `answer_from` is the probability below which the reply is an abstention; a
+    further sentence is quoted when its score, a logit, is within `second_within` of the best one's
+    (`list_within` where the question asks for several things), up to `most` (`most_in_list`)."""
 
     answer_from: float = 0.5
-    second_from: float = 0.93
-    list_from: float = 0.8
+    second_within: float = 0.25
+    list_within: float = 0.75
     most: int = 2
     most_in_list: int = 6
 
@@ -101,14 +101,10 @@ def _role(index: Index, sentence: int) -> Role:
 
 
 def _choose(question: Question, eligible: Sequence[_Scored], policy: Policy) -> list[_Scored]:
-    best = eligible[0]
-    share, most = (
-        (policy.list_from, policy.most_in_list)
-        if question.asks_for_list
-        else (policy.second_from, policy.most)
-    )
-    floor = best.score - (1 - share) * abs(best.score)
-    return [s for s in eligible[:most] if s.score >= floor]
+    within, most = policy.second_within, policy.most
+    if question.asks_for_list:
+        within, most = policy.list_within, policy.most_in_list
+    return [s for s in eligible[:most] if s.score >= eligible[0].score - within]
 
 
 def _runs(index: Index, chosen: Sequence[_Scored]) -> list[tuple[int, int]]:

@@ -5,7 +5,6 @@ between its neighbours, and orders those anew. Models come from a folder or from
 cache; nothing is downloaded unless that is allowed.
 """
 
-from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
@@ -53,12 +52,10 @@ def _best(reading: Reading, matches: Matches) -> tuple["np.ndarray[Any, np.dtype
     return places, [int(matches.candidates[p]) for p in places]
 
 
-def _reordered(
-    reading: Reading, places: "np.ndarray[Any, np.dtype[np.int64]]", scores: Sequence[float]
-) -> Floats:
-    """The first stage's scores with those of `places` lifted above all others, by `scores` in (0, 1)."""
-    combined = reading.scores - float(reading.scores.max())
-    combined[places] = np.asarray(scores, dtype=np.float32)
+def _reordered(reading: Reading, places: "np.ndarray[Any, np.dtype[np.int64]]", logits: Floats) -> Floats:
+    """The first stage's scores with `logits` at `places`, and all others below those."""
+    combined = reading.scores - reading.scores.max() + logits.min() - 1
+    combined[places] = logits
     return np.asarray(combined, dtype=np.float32)
 
 
@@ -99,8 +96,10 @@ class CrossEncoderReader:
         relevance = (
             rows[:, 0] if rows.shape[1] == 1 else rows[:, -1] - np.logaddexp.reduce(rows[:, :-1], axis=1)
         )
-        scores = [_sigmoid(value) for value in relevance]
-        return Reading(scores=_reordered(reading, places, scores), confidence=max(scores))
+        return Reading(
+            scores=_reordered(reading, places, relevance.astype(np.float32)),
+            confidence=_sigmoid(float(relevance.max())),
+        )
 
 
 class SpanReader:
@@ -144,17 +143,19 @@ class SpanReader:
         offsets = features.pop("offset_mapping").numpy()
         with torch.inference_mode():
             out = model(**features)
-        scores: list[float] = []
+        logits = np.empty(len(windows), dtype=np.float32)
         short_answers: dict[int, Quote] = {}
         for row, (sentence, window) in enumerate(zip(sentences, windows, strict=True)):
             of_window = np.array([s == 1 for s in features.sequence_ids(row)])
             start, end = out.start_logits[row].numpy(), out.end_logits[row].numpy()
             best, span = best_span(start, end, offsets[row], of_window, window.focus[-1])
-            scores.append(_sigmoid(best - float(start[0] + end[0])))
+            logits[row] = max(best - float(start[0] + end[0]), -100.0)
             if span and (quote := _short_answer(index, sentence, window, span)):
                 short_answers[sentence] = quote
         return Reading(
-            scores=_reordered(reading, places, scores), confidence=max(scores), short_answers=short_answers
+            scores=_reordered(reading, places, logits),
+            confidence=_sigmoid(float(logits.max())),
+            short_answers=short_answers,
         )
 
 

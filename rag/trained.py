@@ -43,13 +43,18 @@ LAYERS = (4, 5)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Weights:
-    """The heads of late interaction by name, the last stage's tensors, and its layers."""
+    """The heads of late interaction by name, the last stage's tensors, and its layers.
+
+    `share` is what the last stage counts in the order, `confidence` the weights of what confidence is
+    judged by; `marks_short_answers` where training found its short answers good enough to be shown.
+    """
 
     heads: dict[str, Any]
     stage: dict[str, Floats]
     layers: tuple[dict[str, Floats], ...]
     share: float
     confidence: Floats
+    marks_short_answers: bool
 
 
 @cache
@@ -68,6 +73,7 @@ def shipped_weights() -> Weights:
         layers=tuple(layers),
         share=float(adapter.metadata["share"]),
         confidence=np.asarray(adapter.metadata["confidence"], dtype=np.float32),
+        marks_short_answers=bool(adapter.metadata.get("short_answers", False)),
     )
 
 
@@ -106,7 +112,7 @@ class TrainedReader:
         short_answers = {
             sentence: quote
             for sentence, span in zip(sentences, spans, strict=True)
-            if (quote := self._short_answer(index, sentence, span))
+            if weights.marks_short_answers and (quote := self._short_answer(index, sentence, span))
         }
         return Reading(
             scores=np.asarray(scores, dtype=np.float32),

@@ -148,7 +148,7 @@ def test_a_long_transcript_is_searched_by_candidates(
 
 
 class WordReader:
-    """Scores a sentence by the share of the question's words in it; as sure as it is told."""
+    """Scores a sentence by how many of the question's words it holds; as sure as it is told."""
 
     def __init__(self, confidence: float) -> None:
         self.confidence = confidence
@@ -156,7 +156,7 @@ class WordReader:
     def read(self, question: Question, index: Index, matches: Matches) -> Reading:  # noqa: ARG002
         asked = set(question.text.casefold().strip("?").split())
         said = [index.transcript.text[s.start : s.end].casefold() for s in index.sentences]
-        scores = [len(asked & set(words.strip(".?!").split())) / len(asked) for words in said]
+        scores = [len(asked & set(words.strip(".?!").split())) for words in said]
         return Reading(scores=np.array(scores, dtype=np.float32), confidence=self.confidence)
 
 
