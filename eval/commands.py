@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 Progress = Callable[[int, int], None]
 INTERVIEW = "interview"
+SHIPPED_REPORT = Path(__file__).parent / "data" / "report.json"
+"""The report whose figures README shows, made by `make report`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +31,12 @@ def report_folder(home: Path | None = None) -> Path:
     from index.store import default_home
 
     return (home or default_home()) / "evaluation"
+
+
+def last_report(home: Path | None = None) -> Path:
+    """The last report of the shipped cases made here, else the one that ships."""
+    own = report_folder(home) / f"{INTERVIEW}.json"
+    return own if own.is_file() else SHIPPED_REPORT
 
 
 def run_suite(

@@ -146,7 +146,7 @@ def chat(
     """Serve the page: the chat, and the transcript beside it."""
     interview = _interview(transcript, index, encoder, reader, allow_download)
     from eval.cases import append_case
-    from eval.commands import report_folder
+    from eval.commands import last_report
     from index.store import default_home
     from ui.page import serve
 
@@ -155,15 +155,8 @@ def chat(
     def keep_case(question: str, quotes: Sequence[str], earlier: Sequence[str]) -> None:
         append_case(own, interview.transcript, question, quotes, history=earlier)
 
-    report = report_folder() / "interview.json"
-    serve(
-        interview,
-        host=host,
-        port=port,
-        open_browser=open_browser,
-        report=report if report.is_file() else None,
-        keep_case=keep_case,
-    )
+    report = last_report()
+    serve(interview, host=host, port=port, open_browser=open_browser, report=report, keep_case=keep_case)
 
 
 @app.command("transcript")
@@ -287,14 +280,14 @@ def eval_readme(
     readme: Annotated[Path, typer.Argument(metavar="README.md")] = Path("README.md"),
     report: Annotated[
         Path | None,
-        typer.Option(metavar="REPORT.json", help="Default: the last report of the shipped cases."),
+        typer.Option(metavar="REPORT.json", help="Default: the report that ships."),
     ] = None,
     check: Annotated[bool, typer.Option("--check", help="Only say whether they agree.")] = False,
 ) -> None:
-    """Write the last report's figures into README."""
+    """Write a report's figures into README."""
     from eval import commands
 
-    _say(commands.readme(readme, report or commands.report_folder() / "interview.json", check_only=check))
+    _say(commands.readme(readme, report or commands.SHIPPED_REPORT, check_only=check))
 
 
 def _say(done: "Done") -> None:
