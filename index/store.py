@@ -163,18 +163,13 @@ def build_index(
     if directory.exists() and (not directory.is_dir() or _is_foreign(directory)):
         raise IndexStoreError(f"{directory} exists and is not an index: choose another directory")
     try:
+        if current := _if_current(directory, transcript, encoder):
+            return Built(index=current, encoded=0)
         directory.mkdir(parents=True, exist_ok=True)
         with FileLock(directory / ".lock"):
-            try:
-                previous = open_index(directory)
-            except IndexStoreError:
-                previous = None
-            if (
-                previous
-                and previous.transcript.transcript_id == transcript.transcript_id
-                and previous.fingerprint == encoder.fingerprint
-            ):
-                return Built(index=previous, encoded=0)
+            if current := _if_current(directory, transcript, encoder):
+                return Built(index=current, encoded=0)  # another build has just made it
+            previous = _if_whole(directory)
             built = make_index(transcript, encoder, previous=previous, progress=progress)
             _write(built.index, directory)
             return built
@@ -183,6 +178,26 @@ def build_index(
             f"the index cannot be written to {directory} ({exc.strerror or exc}): free space or permit it, "
             "or set ONRECORD_HOME to another folder"
         ) from exc
+
+
+def _if_whole(directory: Path) -> Index | None:
+    try:
+        return open_index(directory)
+    except IndexStoreError:
+        return None
+
+
+def _if_current(directory: Path, transcript: Transcript, encoder: Encoder) -> Index | None:
+    """The index in `directory`, if it is whole and of this transcript, as it is parsed today."""
+    index = _if_whole(directory)
+    if (
+        index
+        and index.transcript == transcript
+        and index.sentences == split_sentences(transcript)
+        and index.fingerprint == encoder.fingerprint
+    ):
+        return index
+    return None
 
 
 def _is_foreign(directory: Path) -> bool:

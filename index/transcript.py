@@ -136,13 +136,15 @@ _TIME_AFTER = rf"(?:[ \t]*[\[(](?P<after>{_TIME})[\])])?"
 _TIME_LATER = _TIME_AFTER.replace("after", "later")
 _LINE = re.compile(r"[^\r\n]+")
 _MARKDOWN_LABEL = re.compile(
-    rf"[\ufeff \t]*(?:[-+>*][ \t]+)?{_TIME_BEFORE}(?P<mark>\*\*|__)(?P<name>[^*_:：]{{1,80}}?)"
+    rf"[\ufeff \t]*(?:[-+>*][ \t]+)?{_TIME_BEFORE}(?P<mark>\*\*|__){_TIME_BEFORE.replace('before', 'inside')}"
+    r"(?P<name>[^*_:：]{1,80}?)"
     rf"{_TIME_AFTER}[ \t]*(?:[:：][ \t]*(?P=mark)|(?P=mark){_TIME_LATER}[ \t]*[:：])"
 )
 _PLAIN_LABEL = re.compile(
     rf"[\ufeff \t]*{_TIME_BEFORE}(?P<name>[^\W\d_][^:：\[\]<>*_\"“”?!;|=]{{0,59}}?){_TIME_AFTER}"
     r"[ \t]*(?::(?=\s|$)|：)"
 )
+_INITIAL_LABEL = re.compile(r"[\ufeff \t]*(?P<name>[QA])\.(?=\s)(?P<before>)(?P<after>)")
 _PARTICLES = {
     *("a", "al", "and", "at", "bin", "da", "de", "del", "den", "der", "di", "dos", "du", "e", "el", "for"),
     *("from", "ibn", "la", "le", "of", "on", "the", "to", "van", "von", "y"),
@@ -151,8 +153,6 @@ _INTERVIEWER = {
     *("anchor", "correspondent", "host", "interviewer", "journalist", "moderator", "presenter"),
     *("q", "question", "questioner", "reporter"),
 }
-# "Remember: ..." at the start of a paragraph looks like a label. Words like these, used once, are not
-# believed to be names; every other label is, since to miss a speaker is to misquote another.
 _OPENERS = {
     *("again", "also", "and", "another", "because", "but", "conclusion", "consider", "example", "finally"),
     *("first", "firstly", "fourth", "hence", "however", "imagine", "indeed", "lastly", "listen", "look"),
@@ -165,7 +165,7 @@ _INTERVIEWEE = {"a", "answer", "guest", "interviewee", "respondent"}
 
 
 def _is_name(words: str) -> bool:
-    parts = words.split()
+    parts = re.sub(r"\(.*?\)", " ", words).split()
     if not 1 <= len(parts) <= 7:
         return False
     if words.casefold() in _INTERVIEWER | _INTERVIEWEE:
@@ -178,20 +178,37 @@ def _is_name(words: str) -> bool:
 
 
 def _labels(text: str) -> list[re.Match[str]]:
-    """The speaker labels, as matches at the start of their lines."""
+    """The speaker labels, as matches at the start of their lines.
+
+    "Remember: it was cold." looks like a label too. What labels one line only is not believed where
+    it is an opener like that, has a year in it, or is followed by a small letter, as a speaker's first
+    word hardly is; beside bold labels a plain one has to be a full name. Every other label is
+    believed, since to miss a speaker is to misquote another.
+    """
     lines = list(_LINE.finditer(text))
     bold = [m for line in lines if (m := _MARKDOWN_LABEL.match(text, line.start(), line.end()))]
-    if bold:
-        return bold
     plain = [
         m
         for line in lines
-        if (m := _PLAIN_LABEL.match(text, line.start(), line.end())) and _is_name(m["name"].strip())
+        if (m := _PLAIN_LABEL.match(text, line.start(), line.end())) and _is_name(_speaker(m))
     ]
+    initials = [m for line in lines if (m := _INITIAL_LABEL.match(text, line.start(), line.end()))]
+    if len(initials) > 1:
+        plain += initials
     uses: dict[str, int] = {}
-    for match in plain:
+    for match in [*bold, *plain]:
         uses[_speaker(match)] = uses.get(_speaker(match), 0) + 1
-    return [m for m in plain if uses[_speaker(m)] > 1 or _speaker(m).casefold() not in _OPENERS]
+
+    def is_believed(match: re.Match[str]) -> bool:
+        name = _speaker(match)
+        if uses[name] > 1:
+            return True
+        first = text[match.end() :].lstrip()[:1]
+        if name.casefold() in _OPENERS or re.search(r"\d{4}", name) or first.islower():
+            return False
+        return match in bold or not bold or len(name.split()) > 1
+
+    return sorted(filter(is_believed, [*bold, *plain]), key=lambda m: m.start())
 
 
 def _speaker(label: re.Match[str]) -> str:
@@ -200,8 +217,8 @@ def _speaker(label: re.Match[str]) -> str:
 
 def _seconds(label: re.Match[str]) -> float | None:
     groups = label.groupdict()
-    time = groups["before"] or groups["after"] or groups.get("later")
-    if time is None:
+    time = groups["before"] or groups["after"] or groups.get("later") or groups.get("inside")
+    if not time:
         return None
     seconds = 0.0
     for part in time.replace(",", ".").split(":"):
@@ -215,7 +232,9 @@ def _roles(text: str, spans: Sequence[tuple[str, int, int]]) -> dict[str, Role]:
     asking: dict[str, int] = {}
     for speaker, start, end in spans:
         turns[speaker] = turns.get(speaker, 0) + 1
-        asking[speaker] = asking.get(speaker, 0) + ("?" in text[max(start, end - 200) : end])
+        asking[speaker] = asking.get(speaker, 0) + bool(
+            re.search("[?？؟]", text[max(start, end - 200) : end])
+        )
     roles: dict[str, Role] = dict.fromkeys(turns, "other")
     named = {s for s in turns if _INTERVIEWER & set(re.split(r"\W+", s.casefold()))}
     if not named and len(turns) > 1:
@@ -256,6 +275,11 @@ def parse_transcript(text: str, source: str) -> Transcript:
     if not text.strip("\ufeff \t\r\n\f\v"):
         raise TranscriptError(
             f"{source} is empty: give a transcript with lines like 'Anna Smith: Good morning.'"
+        )
+    if text.lstrip("\ufeff \t\r\n").startswith("WEBVTT"):
+        raise TranscriptError(
+            f"{source} holds subtitles, which do not say who speaks: give a transcript with lines like "
+            "'Anna Smith: Good morning.'"
         )
     for number, line in enumerate(re.split(r"\r\n|\r|\n", text), 1):
         if len(line) > MAX_LINE:

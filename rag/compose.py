@@ -16,6 +16,8 @@ from rag.retrieval import Matches
 
 NEAREST = 3
 """How many near passages an abstention offers."""
+UNFOUNDED = 0.05
+"""The most that can be thought of an answer where no word of the question is ever said."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,14 +65,18 @@ def compose(
         for place in np.argsort(-reading.scores, kind="stable")
     ]
     eligible = [s for s in ranked if question.may_be_answered_by(_role(index, s.sentence))]
-    if not eligible or reading.confidence < policy.answer_from:
+    sure = reading.confidence
+    if not eligible or not set(stems(question.text_in_context)) & set(stems(index.transcript.text)):
+        # Nobody who is asked about speaks, or no word of the question is ever said.
+        sure = min(sure, UNFOUNDED)
+    if not eligible or sure < policy.answer_from:
         nearest = (eligible or ranked)[:NEAREST]
         return Abstention(
             question=question.text,
             reason=_reason(question, index),
             nearest=tuple(_quote(index, s.sentence, s.sentence) for s in nearest),
             hits=tuple(hits),
-            confidence=reading.confidence,
+            confidence=sure,
         )
     chosen = _choose(question, eligible, policy)
     if question.asks_for_list:

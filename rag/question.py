@@ -40,7 +40,8 @@ _INTERVIEWER = re.compile(
     r"|\b(was|is|were|been|being|gets?|got) ((he|she|the guest|the minister) )?asked "
     r"(about|first|last|next|whether|if|by)\b"
     r"|\bquestions? (does|did|is|was|were|are|do) (the )?(he|she|they|interviewer|put|asked|posed)\b"
-    r"|\bwhat (is|was) (he|she) asked\b",
+    r"|\bwhat (is|was) (he|she) asked\b"
+    r"|\bwho (asks|asked|is asking|is interviewing|interviews|interviewed)\b",
     re.IGNORECASE,
 )
 _SMALL = r"(?!(does|is|was|has|his|this|its|us|as|always|perhaps|besides)\b)"
@@ -97,6 +98,10 @@ class Question:
 def check_question(text: str) -> str:
     """The question without the white space around it; `QuestionError` for a blank or endless one."""
     words = text.strip()
+    try:
+        words.encode("utf-8")
+    except UnicodeEncodeError:
+        raise QuestionError("the question is not UTF-8 text: type it anew") from None
     if not any(c.isalnum() for c in words):
         raise QuestionError("the question is blank: ask something in words, such as 'Who was not invited?'")
     if len(words) > MAX_QUESTION:
@@ -119,8 +124,9 @@ def follows_on(text: str) -> bool:
 def contextualise(text: str, history: Sequence[str], transcript: Transcript, encoder: Encoder) -> Question:
     """Understand a question; `QuestionError` where there is nothing to understand."""
     words = check_question(text)
-    before = tuple(h.strip()[-MAX_QUESTION:] for h in history if h.strip())[-MAX_HISTORY:]
+    before = tuple(_plain(check_question(h)) for h in history if h.strip())[-MAX_HISTORY:]
     earlier = before if follows_on(words) else ()
+    words = _plain(words)
     texts = [" ".join((*earlier, words)), words, earlier[-1]] if earlier else [words]
     encoded, *others = encoder.encode_questions(texts)
     return Question(
@@ -133,6 +139,11 @@ def contextualise(text: str, history: Sequence[str], transcript: Transcript, enc
         is_comparison=_COMPARISON.search(words) is not None,
         asks_for_list=(_LIST.search(words) or _COMPARISON.search(words)) is not None,
     )
+
+
+def _plain(text: str) -> str:
+    """A question without HTML tags, which say nothing; all of it where nothing else is left."""
+    return " ".join(re.sub(r"<[^<>]{0,500}>", " ", text).split()) or text
 
 
 def _names_interviewer(text: str, transcript: Transcript) -> bool:

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from index.transcript import fold, interview_path
-from tests.conftest import DIALOGUE
+from index.store import build_index
+from index.transcript import fold, interview_path, read_transcript
+from tests.conftest import DIALOGUE, HashEncoder
 from tests.test_store import damage
 from ui.cli import main
 
@@ -248,3 +249,53 @@ def test_a_reader_that_leaves_early_is_no_error() -> None:
         check=False,
     )
     assert "Traceback" not in done.stderr
+
+
+def test_a_mistake_on_the_command_line_is_one_line(run: Run) -> None:
+    for arguments in (
+        ("--bogus",),
+        ("ask", "Who?", "--port", "3"),
+        ("chat", "--port", "99999"),
+        ("nonsense",),
+    ):
+        status, out, err = run(*arguments)
+        assert (status, out) == (2, "")
+        assert err.startswith("onrecord: ")
+        assert len(err.splitlines()) == 1
+
+
+def test_a_question_that_is_no_text_is_refused(run: Run, tmp_path: Path) -> None:
+    status, _, err = run("ask", "who \udcff left?")
+    assert status == 2
+    assert "not UTF-8" in err
+    deep = tmp_path / "deep.jsonl"
+    deep.write_text("[" * 100_000, encoding="utf-8")
+    assert "line 1: not an object" in run("ask", "--batch", deep)[2]
+    words = tmp_path / "words.jsonl"
+    words.write_text('{"question": "Who?", "history": "abc"}', encoding="utf-8")
+    assert "line 1: not an object" in run("ask", "--batch", words)[2]
+
+
+def test_nothing_is_indexed_where_one_file_is_bad(run: Run, talk: Path, tmp_path: Path) -> None:
+    status, out, err = run("index", talk, tmp_path / "nowhere.md")
+    assert (status, out) == (2, "")
+    assert "nowhere.md does not exist" in err
+
+
+def test_an_index_that_cannot_be_written_to_can_be_asked_while_it_is_current(
+    talk: Path, hash_encoder: HashEncoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    transcript = read_transcript(talk)
+    build_index(transcript, tmp_path / "i", hash_encoder)
+    monkeypatch.setattr("index.store.FileLock", None)  # any attempt to lock would fail
+    assert build_index(transcript, tmp_path / "i", hash_encoder).encoded == 0
+
+
+def test_a_full_output_is_one_error() -> None:
+    root = Path(__file__).parent.parent
+    command = [sys.executable, "-m", "ui.cli", "transcript", "--json"]
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, cwd=root, check=False)
+    assert done.returncode == 2
+    assert len(done.stderr.splitlines()) == 1
+    assert "cannot be written" in done.stderr

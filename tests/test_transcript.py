@@ -176,3 +176,29 @@ def test_turns_are_in_order_disjoint_and_inside_any_text(
         assert not text[turn.start].isspace()
         assert not text[turn.end - 1].isspace()
         position = turn.end
+
+
+@pytest.mark.parametrize(
+    ("text", "speakers"),
+    [
+        ("**Host:** Why?\n\nAnna Reed: I went for the sea.", ["Host", "Anna Reed"]),
+        ("**[00:03] Host:** Why?\n\n**Anna:** So.", ["Host", "Anna"]),
+        (
+            "Host: Why?\n\nJane Doe (former minister of finance): I stayed.",
+            ["Host", "Jane Doe (former minister of finance)"],
+        ),
+        ("**Host:** Why?\n\n**Anna:** So.\n\n**Note:** It was cold.", ["Host", "Anna"]),
+        ("Host: Why?\n\nMary: So.\n\nIn 2019: we had it.\n\nBrexit: that was it.", ["Host", "Mary"]),
+        ("Q. Why?\nA. So.\nQ: And then?\nA: Thus.", ["Q", "A", "Q", "A"]),
+        ("记者：您为什么离开？\n李明：因为海。", ["记者", "李明"]),
+    ],
+)
+def test_speakers_are_told_from_what_looks_like_them(text: str, speakers: list[str]) -> None:
+    found = parse_transcript(text, "t.md")
+    assert [turn.speaker for turn in found.turns] == speakers
+    assert [turn.role for turn in found.turns[:2]] == ["interviewer", "interviewee"]
+
+
+def test_subtitles_are_refused() -> None:
+    with pytest.raises(TranscriptError, match="subtitles"):
+        parse_transcript("WEBVTT\n\n00:01.000 --> 00:02.000\n<v Host>Why?", "t.vtt")

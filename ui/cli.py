@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from time import monotonic
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
@@ -76,8 +76,8 @@ def index_command(
     from index.transcript import interview_path, read_transcript
 
     model = _encoder(encoder, allow_download)
-    for path in files or [interview_path()]:
-        transcript = read_transcript(path)
+    paths = files or [interview_path()]
+    for path, transcript in [(path, read_transcript(path)) for path in paths]:
         directory = index_directory(path)
         with _progress(f"Indexing {path.name}") as progress:
             built = build_index(transcript, directory, model, progress)
@@ -302,7 +302,7 @@ def _read_batch(path: Path) -> list[dict[str, Any]]:
     from rag.question import check_question
 
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as exc:
         reason = exc.strerror if isinstance(exc, OSError) else "it is not UTF-8"
         raise QuestionError(f"{path} cannot be read ({reason}): give a file of JSON lines") from exc
@@ -313,9 +313,11 @@ def _read_batch(path: Path) -> list[dict[str, Any]]:
         try:
             entry = json.loads(line)
             earlier = entry.get("history") or []
-            if not isinstance(entry["question"], str) or not all(isinstance(h, str) for h in earlier):
+            if not isinstance(entry["question"], str) or not isinstance(earlier, list):
                 raise TypeError
-        except (ValueError, TypeError, KeyError, AttributeError):
+            if not all(isinstance(h, str) for h in earlier):
+                raise TypeError
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
             raise QuestionError(
                 f'{path}, line {number}: not an object like {{"id": "1", "question": "...", "history": []}}'
             ) from None
@@ -387,17 +389,29 @@ def _progress(description: str) -> Iterator["Progress"]:
 def main() -> None:
     """Run the command line; the console script's entry."""
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    if len(sys.argv) == 1:
+        sys.argv.append("--help")
     try:
-        app()
+        status = app(standalone_mode=False)
+        sys.stdout.flush()
+        sys.exit(status if isinstance(status, int) else 0)
     except OnRecordError as exc:
-        print(f"onrecord: {exc}", file=sys.stderr)
-        sys.exit(2)
-    except BrokenPipeError:
-        # The reader of our output has left: not an error, but nothing more can be written.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
-    except KeyboardInterrupt:
+        _fail(str(exc))
+    except typer.TyperException as exc:
+        _fail(f"{exc.format_message().rstrip('.')}: see 'onrecord --help'")
+    except (typer.Abort, KeyboardInterrupt):
         sys.exit(130)
+    except OSError as exc:
+        # What is left in the buffer cannot be written either: leave without another attempt.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if isinstance(exc, BrokenPipeError):
+            sys.exit(0)
+        _fail(f"the output cannot be written ({exc.strerror or exc}): free space or write it elsewhere")
+
+
+def _fail(message: str) -> NoReturn:
+    print(f"onrecord: {' '.join(message.split())}", file=sys.stderr)
+    sys.exit(2)
 
 
 if __name__ == "__main__":
