@@ -17,7 +17,7 @@ from rag.retrieval import Matches
 NEAREST = 3
 """How many near passages an abstention offers."""
 UNFOUNDED = 0.05
-"""The most that can be thought of an answer where no word of the question is ever said."""
+"""The most that can be thought of an answer to a question that asks for nothing or nobody."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,8 +66,8 @@ def compose(
     ]
     eligible = [s for s in ranked if question.may_be_answered_by(_role(index, s.sentence))]
     sure = reading.confidence
-    if not eligible or not set(stems(question.text_in_context)) & set(stems(index.transcript.text)):
-        # Nobody who is asked about speaks, or no word of the question is ever said.
+    if not eligible or not stems(question.text_in_context):
+        # Nobody who is asked about speaks, or nothing is asked for: "Why?" with no question before it.
         sure = min(sure, UNFOUNDED)
     if not eligible or sure < policy.answer_from:
         nearest = (eligible or ranked)[:NEAREST]

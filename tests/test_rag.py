@@ -254,3 +254,10 @@ def test_every_quote_of_every_reply_is_exact_for_any_transcript(
         turn = transcript.turns[found["turn_id"]]
         assert turn.start <= found["start"] < found["end"] <= turn.end
         assert found.get("speaker", turn.speaker) == turn.speaker
+
+
+def test_a_question_that_asks_for_nothing_is_not_answered() -> None:
+    for question in ("Why?", "And then?", "What was it that he said to you?"):
+        _, reply = asked(question, 0.99)
+        assert isinstance(reply, Abstention)
+        assert reply.confidence < 0.5
