@@ -4,7 +4,7 @@ Run it by `make bench`. Exit status 1 where a bar is missed:
 
     retrieval / embedding the question alone          at most 1.5
     building the index / encoding its windows alone   at most 1.3
-    a whole answer / embedding the question alone     at most 2.0 (no last stage)
+    a whole answer, last stage included               at most 250 ms
     onrecord --help                                   under 0.5 s
 """
 
@@ -66,25 +66,24 @@ def main() -> int:
         interview = open_interview(home=Path(home), encoder=encoder)
         for question in QUESTIONS:
             interview.ask(question)
-        search, embed, retrieval = paired(interview.search, encoder.encode_question)
-        whole, embed_again, answer = paired(interview.ask, encoder.encode_question)
+
+        def embedding(question: str) -> object:
+            return encoder.encode_questions([question])
+
+        search, embed, retrieval = paired(interview.search, embedding)
+        whole, _, answer = paired(interview.ask, embedding)
     command = [sys.executable, "-m", "ui.cli", "--help"]
     helps = min(seconds(lambda: subprocess.run(command, capture_output=True, check=True)) for _ in range(3))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     rows = (
         ("retrieval / embedding the question", retrieval, 1.5, f"{search * 1e3:.1f} / {embed * 1e3:.1f} ms"),
-        (
-            "whole answer / embedding the question",
-            answer,
-            2.0,
-            f"{whole * 1e3:.1f} / {embed_again * 1e3:.1f} ms",
-        ),
+        ("whole answer, ms", whole * 1e3, 250, f"{answer:.1f} times embedding the question"),
         ("building / encoding its windows", building, 1.3, f"{built:.2f} / {alone:.2f} s"),
         ("onrecord --help, seconds", helps, 0.5, ""),
     )
-    print(f"{'':40}{'figure':>8}{'bar':>6}")
+    print(f"{'':40}{'figure':>8}{'bar':>7}")
     for name, figure, bar, note in rows:
-        print(f"{name:40}{figure:8.2f}{bar:6.1f}  {'' if figure <= bar else 'MISSED  '}{note}")
+        print(f"{name:40}{figure:8.2f}{bar:7.1f}  {'' if figure <= bar else 'MISSED  '}{note}")
     print(f"{'peak memory of this run, MiB':40}{peak:8.0f}")
     return int(any(figure > bar for _, figure, bar, _ in rows))
 

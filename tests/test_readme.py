@@ -23,7 +23,7 @@ def test_answers_in_readme_are_what_is_printed(
 ) -> None:
     monkeypatch.setenv("ONRECORD_HOME", str(tmp_path_factory.getbasetemp() / "cli-home"))
     monkeypatch.setattr(sys, "argv", ["onrecord", *shlex.split(command)])
-    with pytest.raises(SystemExit, match="^0$"):
+    with pytest.raises(SystemExit, match=r"^0$"):
         main()
     assert capsys.readouterr().out.split() == printed.split()
 
