@@ -195,20 +195,24 @@ def _labels(text: str) -> list[re.Match[str]]:
     initials = [m for line in lines if (m := _INITIAL_LABEL.match(text, line.start(), line.end()))]
     if len(initials) > 1:
         plain += initials
+    found = sorted([*bold, *plain], key=lambda m: m.start())
     uses: dict[str, int] = {}
-    for match in [*bold, *plain]:
+    small = 0
+    for match in found:
         uses[_speaker(match)] = uses.get(_speaker(match), 0) + 1
+        small += text[match.end() :].lstrip()[:1].islower()
+    is_capitalised = small < len(found) / 2
 
     def is_believed(match: re.Match[str]) -> bool:
         name = _speaker(match)
         if uses[name] > 1:
             return True
         first = text[match.end() :].lstrip()[:1]
-        if name.casefold() in _OPENERS or re.search(r"\d{4}", name) or first.islower():
+        if name.casefold() in _OPENERS or re.search(r"\d{4}", name) or (is_capitalised and first.islower()):
             return False
         return match in bold or not bold or len(name.split()) > 1
 
-    return sorted(filter(is_believed, [*bold, *plain]), key=lambda m: m.start())
+    return [match for match in found if is_believed(match)] or found
 
 
 def _speaker(label: re.Match[str]) -> str:

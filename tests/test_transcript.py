@@ -188,7 +188,10 @@ def test_turns_are_in_order_disjoint_and_inside_any_text(
             ["Host", "Jane Doe (former minister of finance)"],
         ),
         ("**Host:** Why?\n\n**Anna:** So.\n\n**Note:** It was cold.", ["Host", "Anna"]),
-        ("Host: Why?\n\nMary: So.\n\nIn 2019: we had it.\n\nBrexit: that was it.", ["Host", "Mary"]),
+        (
+            "Host: Why?\n\nMary: So.\n\nHost: And?\n\nMary: Well.\n\nBrexit: that was it.",
+            ["Host", "Mary"] * 2,
+        ),
         ("Q. Why?\nA. So.\nQ: And then?\nA: Thus.", ["Q", "A", "Q", "A"]),
         ("记者：您为什么离开？\n李明：因为海。", ["记者", "李明"]),
     ],
