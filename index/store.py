@@ -28,7 +28,7 @@ from filelock import FileLock
 from index import chunks as chunking
 from index import lexical, sentences
 from index.chunks import Chunk, Window, make_chunks, make_windows
-from index.encoder import EncodedWindows, Encoder, Progress
+from index.encoder import EncodedWindows, Encoder, Progress, file_sha256
 from index.errors import IndexStoreError
 from index.late import TokenIndex
 from index.lexical import LexicalIndex
@@ -163,13 +163,14 @@ def build_index(
     if directory.exists() and (not directory.is_dir() or _is_foreign(directory)):
         raise IndexStoreError(f"{directory} exists and is not an index: choose another directory")
     try:
-        if current := _if_current(directory, transcript, encoder):
-            return Built(index=current, encoded=0)
+        previous = _if_whole(directory)
+        if previous and _is_current(previous, transcript, encoder):
+            return Built(index=previous, encoded=0)
         directory.mkdir(parents=True, exist_ok=True)
         with FileLock(directory / ".lock"):
-            if current := _if_current(directory, transcript, encoder):
-                return Built(index=current, encoded=0)  # another build has just made it
             previous = _if_whole(directory)
+            if previous and _is_current(previous, transcript, encoder):
+                return Built(index=previous, encoded=0)  # another build has just made it
             built = make_index(transcript, encoder, previous=previous, progress=progress)
             _write(built.index, directory)
             return built
@@ -187,17 +188,13 @@ def _if_whole(directory: Path) -> Index | None:
         return None
 
 
-def _if_current(directory: Path, transcript: Transcript, encoder: Encoder) -> Index | None:
-    """The index in `directory`, if it is whole and of this transcript, as it is parsed today."""
-    index = _if_whole(directory)
-    if (
-        index
-        and index.transcript == transcript
+def _is_current(index: Index, transcript: Transcript, encoder: Encoder) -> bool:
+    """Whether an index is of this transcript, as it is parsed today, and by this encoder."""
+    return (
+        index.transcript == transcript
         and index.sentences == split_sentences(transcript)
         and index.fingerprint == encoder.fingerprint
-    ):
-        return index
-    return None
+    )
 
 
 def _is_foreign(directory: Path) -> bool:
@@ -238,7 +235,7 @@ def _write(index: Index, directory: Path) -> None:
             "parameters": PARAMETERS,
             "sentences": len(index.sentences),
             "files": {
-                p.relative_to(build).as_posix(): {"bytes": p.stat().st_size, "sha256": _sha256(p)}
+                p.relative_to(build).as_posix(): {"bytes": p.stat().st_size, "sha256": file_sha256(p)}
                 for p in files
             },
         }
@@ -266,7 +263,7 @@ def open_index(directory: Path) -> Index:
         for name, expected in manifest["files"].items():
             if not (build / name).is_file():
                 raise IndexStoreError(_damaged(directory, f"{name} is missing"))
-            if (build / name).stat().st_size != expected["bytes"] or _sha256(build / name) != expected[
+            if (build / name).stat().st_size != expected["bytes"] or file_sha256(build / name) != expected[
                 "sha256"
             ]:
                 raise IndexStoreError(_damaged(directory, f"{name} has changed"))
@@ -331,11 +328,6 @@ def _array_bytes(array: "np.ndarray[Any, Any]") -> bytes:
     stream = io.BytesIO()
     np.save(stream, np.asarray(array), allow_pickle=False)
     return stream.getvalue()
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _manifest_sha256(manifest: dict[str, Any]) -> str:

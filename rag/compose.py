@@ -3,6 +3,7 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -46,7 +47,6 @@ _LEANS = re.compile(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Scored:
-    place: int
     sentence: int
     score: float
 
@@ -61,7 +61,7 @@ def compose(
 ) -> Reply:
     """The answer where the reader is sure enough, else the fitting kind of no."""
     ranked = [
-        _Scored(place=int(place), sentence=int(matches.candidates[place]), score=float(reading.scores[place]))
+        _Scored(sentence=int(matches.candidates[place]), score=float(reading.scores[place]))
         for place in np.argsort(-reading.scores, kind="stable")
     ]
     eligible = [s for s in ranked if question.may_be_answered_by(_role(index, s.sentence))]
@@ -147,9 +147,15 @@ def _reason(question: Question, index: Index) -> Reason:
     """Which kind of no. A name that is never said, or a fifth of the question's words: never
     mentioned. Every word is said: raised, but not answered. Else something near is said."""
     asked = set(stems(question.text))
-    said = set(stems(index.transcript.text))
+    said = _stems_said(index.transcript.text)
     names = {s for word in re.findall(r"(?<=\w )[A-Z]\w+", question.text) for s in stems(word)}
     unsaid = asked - said
     if names & unsaid or len(unsaid) > len(asked) / 5:
         return "never_mentioned"
     return "low_confidence" if unsaid else "not_answered"
+
+
+@lru_cache(maxsize=8)
+def _stems_said(text: str) -> frozenset[str]:
+    """Every stem of a transcript, found once."""
+    return frozenset(stems(text))

@@ -19,7 +19,7 @@ from index.lexical import stems
 from index.store import Index
 from rag.question import Question
 from rag.replies import Quote
-from rag.retrieval import EARLIER, PROXIMITY, Matches, View, standardised
+from rag.retrieval import PROXIMITY, Matches, standardised
 
 CALIBRATION = "calibration.json"
 SCALE = 25.0
@@ -51,12 +51,8 @@ class LateReader:
 
     def read(self, question: Question, index: Index, matches: Matches) -> Reading:
         """Order the candidates by the mean similarity of the question's tokens to theirs."""
-        scores = combined([self._scores(view) for view in matches.views], matches)
+        scores = combined([view.late(view.similarities) for view in matches.views], matches)
         return Reading(scores=SCALE * scores, confidence=self._confidence(question, index, matches, scores))
-
-    def _scores(self, view: View) -> Floats:
-        counts = np.where(view.is_earlier, EARLIER, 1.0).astype(np.float32)
-        return np.asarray(counts @ view.similarities / counts.sum(), dtype=np.float32)
 
     @cached_property
     def _calibration(self) -> tuple[Floats, float]:

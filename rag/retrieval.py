@@ -50,6 +50,12 @@ class View:
     cosines: Floats
     similarities: Floats
 
+    def late(self, similarities: Floats) -> Floats:
+        """Late interaction without learned weights, `(n,)`: the mean over the question's tokens of
+        `similarities (q, n)`, tokens of earlier questions counting less."""
+        counts = np.where(self.is_earlier, EARLIER, 1.0).astype(np.float32)
+        return np.asarray(counts @ similarities / counts.sum(), dtype=np.float32)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Matches:
@@ -75,13 +81,13 @@ def match(index: Index, question: Question, weights: Weights = WEIGHTS) -> Match
         best = np.union1d(ids, np.argsort(-bm25, kind="stable")[:CANDIDATES])
         around = np.concatenate([best - 1, best, best + 1])
         candidates = np.unique(around[(around >= 0) & (around < n)])
-    view = _view(index, question.encoded, question.is_earlier, candidates)
+    view = _view(index, question.encoded, candidates, question.is_earlier)
     scores = _fused(index, view, bm25, candidates, weights)
     if question.alone is None or question.previous is None:
         return Matches(candidates=candidates, chunk_scores=scores, views=(view,))
-    alone = _view(index, question.alone, np.zeros(len(question.alone.tokens), dtype=bool), candidates)
+    alone = _view(index, question.alone, candidates)
     scores += _fused(index, alone, index.lexical.scores(question.text), candidates, weights)
-    near = _near_previous(index, question, candidates, weights)
+    near = _near_previous(index, question.earlier[-1], question.previous, candidates, weights)
     return Matches(
         candidates=candidates,
         chunk_scores=np.asarray(scores + PROXIMITY * scores.std() * near, dtype=np.float32),
@@ -91,13 +97,10 @@ def match(index: Index, question: Question, weights: Weights = WEIGHTS) -> Match
 
 
 def _near_previous(
-    index: Index, question: Question, candidates: NDArray[np.int64], weights: Weights
+    index: Index, before: str, encoded: EncodedQuestion, candidates: NDArray[np.int64], weights: Weights
 ) -> Floats:
-    """How close each candidate stands to the best one for the previous question, from 0 to 1."""
-    if question.previous is None:
-        raise ValueError("there is no previous question")
-    before = question.earlier[-1]
-    view = _view(index, question.previous, np.zeros(len(question.previous.tokens), dtype=bool), candidates)
+    """How close each candidate stands to the best one for the question before, from 0 to 1."""
+    view = _view(index, encoded, candidates)
     scores = _fused(index, view, index.lexical.scores(before), candidates, weights)
     turns = index.transcript.turns
     asked = [turns[index.chunks[int(i)].turn_id].role == "interviewer" for i in candidates]
@@ -106,7 +109,10 @@ def _near_previous(
 
 
 def _view(
-    index: Index, encoded: EncodedQuestion, is_earlier: NDArray[np.bool_], candidates: NDArray[np.int64]
+    index: Index,
+    encoded: EncodedQuestion,
+    candidates: NDArray[np.int64],
+    is_earlier: NDArray[np.bool_] | None = None,
 ) -> View:
     n = len(index.sentences)
     ids, found = index.vectors.search(encoded.vector, n if n <= SCORE_ALL_UP_TO else CANDIDATES)
@@ -115,7 +121,7 @@ def _view(
     chosen = None if len(candidates) == n else candidates
     return View(
         encoded=encoded,
-        is_earlier=is_earlier,
+        is_earlier=np.zeros(len(encoded.tokens), dtype=bool) if is_earlier is None else is_earlier,
         cosines=cosines[candidates],
         similarities=index.tokens.similarities(encoded.tokens, chosen),
     )
@@ -123,8 +129,7 @@ def _view(
 
 def _fused(index: Index, view: View, bm25: Floats, candidates: NDArray[np.int64], weights: Weights) -> Floats:
     """The chunks' scores for one view, `(n,)`."""
-    counts = np.where(view.is_earlier, EARLIER, 1.0).astype(np.float32)
-    late = counts @ _best_in_chunk(index.chunks, candidates, view.similarities) / counts.sum()
+    late = view.late(_best_in_chunk(index.chunks, candidates, view.similarities))
     return np.asarray(
         weights.bm25 * standardised(bm25[candidates])
         + weights.dense * standardised(view.cosines)

@@ -61,11 +61,10 @@ class Weights:
 def shipped_weights() -> Weights:
     """The weights that ship with the program, read once."""
     adapter = shipped_adapter()
-    published = published_weights(Encoder(PUBLISHED).folder)
+    folder = Encoder(PUBLISHED).folder
     layers = []
     for number, source in enumerate(LAYERS):
-        prefix = f"encoder.layer.{source}."
-        layer = {n.removeprefix(prefix): w for n, w in published.items() if n.startswith(prefix)}
+        layer = published_weights(folder, f"encoder.layer.{source}.")
         layers.append(layer | adapter.applied(f"interaction.layers.{number}.", layer))
     return Weights(
         heads={name: t if t.ndim else float(t) for name, t in adapter.of("reader.").items()},

@@ -93,7 +93,7 @@ def test_the_encoder_is_the_published_one_with_the_adapter_merged() -> None:
     trained, published = Encoder(), Encoder(PUBLISHED)
     assert trained.name == DEFAULT_ENCODER
     assert trained.fingerprint != published.fingerprint
-    weights = published_weights(published.folder)
+    weights = published_weights(published.folder, "")
     name = "encoder.layer.5.intermediate.dense.weight"
     adapter = shipped_adapter().tensors
     merged = trained.model.state_dict()[f"0.model.{name}"].numpy()
