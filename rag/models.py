@@ -10,20 +10,17 @@ from typing import Any
 
 import numpy as np
 
-from index.chunks import Window, make_window
+from index.chunks import make_window
 from index.encoder import Floats, model_folder
 from index.errors import EncoderError
 from index.store import Index
-from index.transcript import unfold
 from rag.question import Question
-from rag.reader import Reader, Reading
+from rag.reader import Reader, Reading, best_span, quote_inside, sigmoid
 from rag.replies import Quote
 from rag.retrieval import Matches
 
 BEST = 8
 """How many windows a last stage reads."""
-MAX_SHORT_ANSWER = 30
-"""Longest short answer, in the model's tokens."""
 
 
 def reader_from(name: str, first: Reader, *, allow_download: bool = False) -> Reader:
@@ -57,10 +54,6 @@ def _reordered(reading: Reading, places: "np.ndarray[Any, np.dtype[np.int64]]", 
     combined = reading.scores - reading.scores.max() + logits.min() - 1
     combined[places] = logits
     return np.asarray(combined, dtype=np.float32)
-
-
-def _sigmoid(value: float) -> float:
-    return float(1 / (1 + np.exp(-np.clip(value, -30, 30))))
 
 
 class CrossEncoderReader:
@@ -98,7 +91,7 @@ class CrossEncoderReader:
         )
         return Reading(
             scores=_reordered(reading, places, relevance.astype(np.float32)),
-            confidence=_sigmoid(float(relevance.max())),
+            confidence=sigmoid(float(relevance.max())),
         )
 
 
@@ -150,50 +143,11 @@ class SpanReader:
             start, end = out.start_logits[row].numpy(), out.end_logits[row].numpy()
             best, span = best_span(start, end, offsets[row], of_window, window.focus[-1])
             logits[row] = max(best - float(start[0] + end[0]), -100.0)
-            if span and (quote := _short_answer(index, sentence, window, span)):
+            focus = window.focus[-1][0]
+            if span and (quote := quote_inside(index, sentence, span[0] - focus, span[1] - focus)):
                 short_answers[sentence] = quote
         return Reading(
             scores=_reordered(reading, places, logits),
-            confidence=_sigmoid(float(logits.max())),
+            confidence=sigmoid(float(logits.max())),
             short_answers=short_answers,
         )
-
-
-def best_span(
-    start: Floats,
-    end: Floats,
-    offsets: "np.ndarray[Any, np.dtype[np.int64]]",
-    of_window: "np.ndarray[Any, np.dtype[np.bool_]]",
-    focus: tuple[int, int],
-) -> tuple[float, tuple[int, int] | None]:
-    """The greatest `start + end` logit of a span inside `focus`, of at most `MAX_SHORT_ANSWER` tokens,
-    and the characters it covers; minus infinity and `None` where no token lies inside.
-
-    `start (t,)`, `end (t,)`, `offsets (t, 2)` in characters of the window, `of_window (t,)`.
-    """
-    inside = (
-        of_window
-        & (offsets[:, 0] >= focus[0])
-        & (offsets[:, 1] <= focus[1])
-        & (offsets[:, 0] < offsets[:, 1])
-    )
-    tokens = np.flatnonzero(inside)
-    if not len(tokens):
-        return float("-inf"), None
-    sums = start[tokens][:, None] + end[tokens][None, :]
-    length = np.arange(len(tokens))[None, :] - np.arange(len(tokens))[:, None]
-    sums = np.where((length >= 0) & (length < MAX_SHORT_ANSWER), sums, -np.inf)
-    first, last = np.unravel_index(int(np.argmax(sums)), sums.shape)
-    return float(sums[first, last]), (int(offsets[tokens[first], 0]), int(offsets[tokens[last], 1]))
-
-
-def _short_answer(index: Index, sentence: int, window: Window, span: tuple[int, int]) -> Quote | None:
-    """The span as a place in the transcript; `None` where it is the whole sentence or has none."""
-    focus = window.focus[-1]
-    place = index.sentences[sentence]
-    raw = index.transcript.text[place.start : place.end]
-    if span == focus or (found := unfold(raw, span[0] - focus[0], span[1] - focus[0])) is None:
-        return None
-    return Quote(
-        transcript_id=index.transcript.transcript_id, start=place.start + found[0], end=place.start + found[1]
-    )

@@ -10,18 +10,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from importlib import resources
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from index.encoder import Floats
 from index.lexical import stems
 from index.store import Index
+from index.transcript import fold, unfold
 from rag.question import Question
 from rag.replies import Quote
 from rag.retrieval import PROXIMITY, Matches, standardised
 
 CALIBRATION = "calibration.json"
+MAX_SHORT_ANSWER = 30
+"""Longest short answer, in tokens."""
 SCALE = 25.0
 """From a mean cosine to a logit: about what training finds for the shipped reader."""
 
@@ -62,7 +66,12 @@ class LateReader:
     def _confidence(self, question: Question, index: Index, matches: Matches, scores: Floats) -> float:
         weights, bias = self._calibration
         logit = float(weights @ features(question, index, matches, scores)) + bias
-        return 1 / (1 + float(np.exp(-np.clip(logit, -30, 30))))
+        return sigmoid(logit)
+
+
+def sigmoid(logit: float) -> float:
+    """The probability that a logit stands for."""
+    return float(1 / (1 + np.exp(-np.clip(logit, -30, 30))))
 
 
 def combined(scores: Sequence[Floats], matches: Matches) -> Floats:
@@ -105,3 +114,60 @@ def features(question: Question, index: Index, matches: Matches, scores: Floats)
         ],
         dtype=np.float32,
     )
+
+
+# Short answers -----------------------------------------------------------------------------
+
+
+def best_span(
+    start: Floats,
+    end: Floats,
+    offsets: NDArray[np.integer[Any]],
+    of_window: NDArray[np.bool_],
+    focus: tuple[int, int],
+) -> tuple[float, tuple[int, int] | None]:
+    """The greatest `start + end` logit of a span inside `focus`, of at most `MAX_SHORT_ANSWER` tokens,
+    and the characters it covers; minus infinity and `None` where no token lies inside.
+
+    `start (t,)`, `end (t,)`, `offsets (t, 2)` in characters of the window, `of_window (t,)`.
+    """
+    inside = (
+        of_window
+        & (offsets[:, 0] >= focus[0])
+        & (offsets[:, 1] <= focus[1])
+        & (offsets[:, 0] < offsets[:, 1])
+    )
+    tokens = np.flatnonzero(inside)
+    if not len(tokens):
+        return float("-inf"), None
+    sums = start[tokens][:, None] + end[tokens][None, :]
+    length = np.arange(len(tokens))[None, :] - np.arange(len(tokens))[:, None]
+    sums = np.where((length >= 0) & (length < MAX_SHORT_ANSWER), sums, -np.inf)
+    first, last = np.unravel_index(int(np.argmax(sums)), sums.shape)
+    return float(sums[first, last]), (int(offsets[tokens[first], 0]), int(offsets[tokens[last], 1]))
+
+
+def quote_inside(index: Index, sentence: int, start: int, end: int) -> Quote | None:
+    """The characters `[start, end)` of a sentence's folded words as a quote, grown to whole words;
+    `None` where that is the whole sentence, or cannot be told."""
+    place = index.sentences[sentence]
+    raw = index.transcript.text[place.start : place.end]
+    found = unfold(raw, *whole_words(fold(raw), start, end))
+    if found is None or found == (0, len(raw)):
+        return None
+    return Quote(
+        transcript_id=index.transcript.transcript_id, start=place.start + found[0], end=place.start + found[1]
+    )
+
+
+def whole_words(text: str, start: int, end: int) -> tuple[int, int]:
+    """The span grown to the ends of the words that it begins and ends in.
+
+    >>> whole_words("the geopolitics of it", 6, 14)
+    (4, 15)
+    """
+    while start > 0 and text[start - 1].isalnum() and text[start].isalnum():
+        start -= 1
+    while end < len(text) and text[end - 1].isalnum() and text[end].isalnum():
+        end += 1
+    return start, end

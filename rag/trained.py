@@ -24,16 +24,13 @@ from scipy.special import erf
 from index.adapter import published_weights, shipped_adapter
 from index.encoder import PUBLISHED, Encoder, Floats
 from index.store import Index
-from index.transcript import fold, unfold
 from rag.question import Question
-from rag.reader import Reading, combined
+from rag.reader import Reading, best_span, combined, quote_inside, sigmoid
 from rag.replies import Quote
 from rag.retrieval import Matches, View
 
 READ = 8
 """How many sentences the last stage reads."""
-MAX_SHORT_ANSWER = 30
-"""Longest short answer, in tokens."""
 HEADS = 12
 PASSAGE = 0.2
 """What the passage's score counts beside the sentence's."""
@@ -115,45 +112,18 @@ class TrainedReader:
         }
         return Reading(
             scores=np.asarray(scores, dtype=np.float32),
-            confidence=float(1 / (1 + np.exp(-np.clip(seen @ weights.confidence, -30, 30)))),
+            confidence=sigmoid(float(seen @ weights.confidence)),
             short_answers=short_answers,
         )
 
     def _short_answer(self, index: Index, sentence: int, logits: Floats) -> Quote | None:
         """The span that the logits `(1 + t, 2)` mark among a sentence's tokens, if there is one."""
-        place = index.sentences[sentence]
         spots = index.tokens.spots_of(sentence)
-        words = np.flatnonzero(spots[:, 0] >= 0)
-        if not len(words):
+        words = (0, int(spots.max(initial=0)))
+        score, span = best_span(logits[1:, 0], logits[1:, 1], spots, spots[:, 0] >= 0, words)
+        if span is None or score <= logits[0].sum():
             return None
-        start, end = logits[1 + words, 0], logits[1 + words, 1]
-        length = np.arange(len(words))[None, :] - np.arange(len(words))[:, None]
-        sums = np.where((length >= 0) & (length < MAX_SHORT_ANSWER), start[:, None] + end[None, :], -np.inf)
-        first, last = np.unravel_index(int(np.argmax(sums)), sums.shape)
-        if sums[first, last] <= logits[0].sum():
-            return None
-        raw = index.transcript.text[place.start : place.end]
-        found = unfold(raw, *whole_words(fold(raw), int(spots[words[first], 0]), int(spots[words[last], 1])))
-        if found is None or found == (0, len(raw)):
-            return None
-        return Quote(
-            transcript_id=index.transcript.transcript_id,
-            start=place.start + found[0],
-            end=place.start + found[1],
-        )
-
-
-def whole_words(text: str, start: int, end: int) -> tuple[int, int]:
-    """The span grown to the ends of the words that it begins and ends in.
-
-    >>> whole_words("the geopolitics of it", 6, 14)
-    (4, 15)
-    """
-    while start > 0 and text[start - 1].isalnum() and text[start].isalnum():
-        start -= 1
-    while end < len(text) and text[end - 1].isalnum() and text[end].isalnum():
-        end += 1
-    return start, end
+        return quote_inside(index, sentence, *span)
 
 
 def late_scores(view: View, means: Floats, heads: dict[str, Any]) -> Floats:

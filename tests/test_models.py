@@ -18,10 +18,10 @@ from transformers import (
 from index.errors import EncoderError
 from index.store import make_index
 from index.transcript import Transcript, parse_transcript, unfold
-from rag.models import best_span, reader_from
+from rag.models import reader_from
 from rag.pipeline import Interview
 from rag.question import contextualise
-from rag.reader import Reading
+from rag.reader import Reading, best_span
 from rag.replies import Answer, reply_as_dict
 from rag.retrieval import match
 from tests.conftest import DIALOGUE, HashEncoder

@@ -10,8 +10,9 @@ from index.adapter import Adapter, published_weights, shipped_adapter
 from index.encoder import DEFAULT_ENCODER, PUBLISHED, Encoder
 from rag.pipeline import Interview
 from rag.question import contextualise
+from rag.reader import whole_words
 from rag.retrieval import View, match
-from rag.trained import late_scores, shipped_weights, transformer_layer, whole_words
+from rag.trained import late_scores, shipped_weights, transformer_layer
 
 
 def test_the_transformer_layer_equals_the_librarys() -> None:
