@@ -53,6 +53,10 @@ class RememberingEncoder(Encoder):
                 self._questions[text] = self._fresh_question(text)
         return tuple(self._questions[text] for text in texts)
 
+    def knows_word(self, word: str) -> bool:
+        """The other encoder's."""
+        return self._encoder.knows_word(word)
+
     def _fresh_question(self, text: str) -> EncodedQuestion:
         (found,) = self._encoder.encode_questions([text])
         return found

@@ -16,6 +16,8 @@ from index.transcript import Transcript
 
 MAX_NEIGHBOUR = 300
 """How many characters of a neighbouring sentence are embedded with the one in the middle."""
+BLOCK = 5
+"""How many sentences a block has."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,3 +80,52 @@ def make_window(transcript: Transcript, sentences: Sequence[Sentence], middle: i
         length += len(part)
         turn_id = sentence.turn_id
     return Window(text="".join(parts).rstrip(), focus=tuple(focus))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Block:
+    """Consecutive sentences with their speakers' names, to be read together with a question.
+
+    `sentences` are their positions, `spans` where each one's words stand in `text`."""
+
+    text: str
+    sentences: tuple[int, ...]
+    spans: tuple[tuple[int, int], ...]
+
+
+def make_block(transcript: Transcript, sentences: Sequence[Sentence], first: int, last: int) -> Block:
+    """The block of the sentences at positions `first` to `last`, both included."""
+    parts: list[str] = []
+    spans: list[tuple[int, int]] = []
+    length = 0
+    turn_id = None
+    for sentence in sentences[first : last + 1]:
+        words = transcript.words(sentence.start, sentence.end)
+        speaker = transcript.turns[sentence.turn_id].speaker
+        label = f"{speaker}: " if speaker and sentence.turn_id != turn_id else ""
+        spans.append((length + len(label), length + len(label) + len(words)))
+        parts.append(f"{label}{words} ")
+        length += len(parts[-1])
+        turn_id = sentence.turn_id
+    return Block(text="".join(parts).rstrip(), sentences=tuple(range(first, last + 1)), spans=tuple(spans))
+
+
+def blocks_around(wanted: Sequence[int], n: int, count: int, shift: int = 0) -> list[tuple[int, int]]:
+    """At most `count` runs `(first, last)` of up to `BLOCK` of `n` sentences that hold those
+    `wanted`, the most wanted first, each with a neighbour on either side where there is one.
+
+    >>> blocks_around([7, 6, 20], n=21, count=3)
+    [(5, 9), (16, 20)]
+    """
+    runs: list[tuple[int, int]] = []
+    held: set[int] = set()
+    for i in wanted:
+        if len(runs) == count:
+            break
+        if i in held:
+            continue
+        first = max(0, min(i - BLOCK // 2 + shift, n - BLOCK))
+        last = min(n, first + BLOCK) - 1
+        runs.append((first, last))
+        held.update(range(first + (first > 0), last + (last == n - 1)))
+    return runs

@@ -38,6 +38,7 @@ DEFAULT_ENCODER = f"{PUBLISHED}+reader"
 PUBLISHED_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 MAX_TOKENS = 512
 BATCH = 16
+ENDINGS = frozenset("d ed er ers es ing ings ly ment ness r rs s y".split())  # noqa: SIM905 (as in lexical)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -192,6 +193,13 @@ class Encoder:
                 )
             )
         return tuple(questions)
+
+    def knows_word(self, word: str) -> bool:
+        """Whether the vocabulary has a word, or a shorter form of it before an ending; the words that
+        it lacks are rare ones, names, and misspelt ones."""
+        pieces = [piece.strip("#\u2581\u0120") for piece in self.model.tokenizer.tokenize(word)]
+        first, *rest = pieces or [""]
+        return not rest or (len(rest) == 1 and rest[0] in ENDINGS and len(first) > len(rest[0]) + 1)
 
     def _prompt(self, *names: str) -> str:
         prompts = self.model.prompts

@@ -7,6 +7,7 @@ decoded. The text is never normalised: what looks different on screen is made di
 
 import hashlib
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
@@ -145,6 +146,10 @@ _PLAIN_LABEL = re.compile(
     r"[ \t]*(?::(?=\s|$)|：)"
 )
 _INITIAL_LABEL = re.compile(r"[\ufeff \t]*(?P<name>[QA])\.(?=\s)(?P<before>)(?P<after>)")
+_HEADING_LABEL = re.compile(
+    rf"[\ufeff \t]*(?P<level>#{{1,6}})[ \t]+{_TIME_BEFORE}(?P<mark>\*\*|__)?(?P<name>[^*_:：#\[\]]{{1,80}}?)"
+    rf"{_TIME_AFTER}[ \t]*[:：]?(?(mark)(?P=mark))[ \t]*[:：]?[ \t]*#*[ \t]*$"
+)
 _PARTICLES = {
     *("a", "al", "and", "at", "bin", "da", "de", "del", "den", "der", "di", "dos", "du", "e", "el", "for"),
     *("from", "ibn", "la", "le", "of", "on", "the", "to", "van", "von", "y"),
@@ -196,6 +201,9 @@ def _labels(text: str) -> list[re.Match[str]]:
     if len(initials) > 1:
         plain += initials
     found = sorted([*bold, *plain], key=lambda m: m.start())
+    headings = _headings(text, lines)
+    if len(headings) > len(found):
+        return headings
     uses: dict[str, int] = {}
     small = 0
     for match in found:
@@ -213,6 +221,19 @@ def _labels(text: str) -> list[re.Match[str]]:
         return match in bold or not bold or len(name.split()) > 1
 
     return [match for match in found if is_believed(match)] or found
+
+
+def _headings(text: str, lines: Sequence[re.Match[str]]) -> list[re.Match[str]]:
+    """Headings that are speakers' names, in a transcript that labels its turns so: all names on the
+    level on which one of them comes back."""
+    named = [
+        m
+        for line in lines
+        if (m := _HEADING_LABEL.match(text, line.start(), line.end())) and _is_name(_speaker(m))
+    ]
+    uses = Counter((m["level"], _speaker(m)) for m in named)
+    levels = {level for (level, _), count in uses.items() if count > 1}
+    return [m for m in named if m["level"] in levels]
 
 
 def _speaker(label: re.Match[str]) -> str:
@@ -271,10 +292,11 @@ def _title(preamble: str, source: str) -> str:
 def parse_transcript(text: str, source: str) -> Transcript:
     """Find the turns of a transcript in Markdown or plain text.
 
-    A turn begins where a line begins with a speaker's label, `**Name:**` or `Name:`, with a time
-    before or after the name if there is one; it ends before the next label. What stands before
-    the first label (title, link, reading time) belongs to nobody. `TranscriptError` where the
-    text is empty, has no labels, or has a line of more than `MAX_LINE` characters.
+    A turn begins where a line begins with a speaker's label, `**Name:**` or `Name:`, or, where there
+    are none, is a heading with the name; a time may stand before or after the name. It ends before
+    the next label. What stands before the first label (title, link, reading time) belongs to nobody.
+    `TranscriptError` where the text is empty, has no labels, or has a line of more than `MAX_LINE`
+    characters.
     """
     if not text.strip("\ufeff \t\r\n\f\v"):
         raise TranscriptError(

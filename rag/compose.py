@@ -66,13 +66,14 @@ def compose(
     ]
     eligible = [s for s in ranked if question.may_be_answered_by(_role(index, s.sentence))]
     sure = reading.confidence
-    if not eligible or not stems(question.text_in_context):
-        # Nobody who is asked about speaks, or nothing is asked for: "Why?" with no question before it.
+    if not eligible or not question.asks_for_something:
+        # Nobody who is asked about speaks, or nothing is asked for: "Hello!", or "Why?" before all else.
         sure = min(sure, UNFOUNDED)
     if not eligible or sure < policy.answer_from:
         nearest = (eligible or ranked)[:NEAREST]
         return Abstention(
-            question=question.text,
+            question=question.asked,
+            read_as=question.text,
             reason=_reason(question, index),
             nearest=tuple(_quote(index, s.sentence, s.sentence) for s in nearest),
             hits=tuple(hits),
@@ -95,7 +96,8 @@ def compose(
             )
         )
     return Answer(
-        question=question.text,
+        question=question.asked,
+        read_as=question.text,
         statements=tuple(statements),
         hits=tuple(hits),
         confidence=reading.confidence,

@@ -15,7 +15,9 @@ from numpy.typing import NDArray
 
 from index.encoder import EncodedQuestion, Encoder
 from index.errors import QuestionError
+from index.lexical import stems
 from index.transcript import Role, Transcript
+from rag.spelling import corrected
 
 MAX_QUESTION = 2_000
 """Longest question, in characters."""
@@ -57,6 +59,9 @@ _LIST = re.compile(
     r"|, and (what|who|why|how|which|where|when)\b",
     re.IGNORECASE,
 )
+_MANNERS = frozenset(
+    stems("hello hi hey thanks thank please good morning afternoon evening day bye goodbye ok okay test")
+)
 _COMPARISON = re.compile(r"\b(both|each|disagree|differ\w*|compare\w*|versus|respectively)\b", re.IGNORECASE)
 
 
@@ -64,10 +69,12 @@ _COMPARISON = re.compile(r"\b(both|each|disagree|differ\w*|compare\w*|versus|res
 class Question:
     """A question and, where it leans on them, the questions before it.
 
+    `asked` is the question as it was put, `text` as it is read: with misspelt words mended.
     `encoded` is all of that together, of which `is_earlier (q,)` says what belongs to the earlier
     questions; `alone` is the question by itself and `previous` the one before it, where there is one.
     """
 
+    asked: str
     text: str
     earlier: tuple[str, ...]
     encoded: EncodedQuestion
@@ -82,6 +89,11 @@ class Question:
         if self.is_about_interviewer:
             return role == "interviewer" or self.is_comparison
         return role != "interviewer"
+
+    @property
+    def asks_for_something(self) -> bool:
+        """Whether any word says what is wanted to know."""
+        return bool(set(stems(self.text_in_context)) - _MANNERS)
 
     @property
     def text_in_context(self) -> str:
@@ -124,12 +136,18 @@ def follows_on(text: str) -> bool:
 def contextualise(text: str, history: Sequence[str], transcript: Transcript, encoder: Encoder) -> Question:
     """Understand a question; `QuestionError` where there is nothing to understand."""
     words = check_question(text)
-    before = tuple(_plain(check_question(h)) for h in history if h.strip())[-MAX_HISTORY:]
-    earlier = before if follows_on(words) else ()
-    words = _plain(words)
+    asked = _plain(words)
+
+    def read_as(question: str) -> str:
+        return corrected(_plain(question), transcript.text, encoder.knows_word)
+
+    words = read_as(words)
+    earlier = tuple(read_as(check_question(h)) for h in history if h.strip())[-MAX_HISTORY:]
+    earlier = earlier if follows_on(words) else ()
     texts = [" ".join((*earlier, words)), words, earlier[-1]] if earlier else [words]
     encoded, *others = encoder.encode_questions(texts)
     return Question(
+        asked=asked,
         text=words,
         earlier=earlier,
         encoded=encoded,

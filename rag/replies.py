@@ -68,9 +68,11 @@ class Timings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """Quotes that answer. `confidence` is the probability that the transcript answers."""
+    """Quotes that answer `question`, which was read as `read_as` (see `rag.spelling`). `confidence`
+    is the probability that the transcript answers."""
 
     question: str
+    read_as: str
     statements: tuple[Statement, ...]
     hits: tuple[Hit, ...]
     confidence: float
@@ -93,6 +95,7 @@ class Abstention:
     """The interview does not say. `nearest` are quotes offered as near, not as an answer."""
 
     question: str
+    read_as: str
     reason: Reason
     nearest: tuple[Quote, ...]
     hits: tuple[Hit, ...]
@@ -156,6 +159,7 @@ def reply_as_dict(transcript: Transcript, reply: Reply) -> dict[str, Any]:
             assert_never(reply)
     return {
         "question": reply.question,
+        **({"read_as": reply.read_as} if reply.read_as != reply.question else {}),
         **said,
         "confidence": round(reply.confidence, 4),
         "hits": [_hit(transcript, hit) for hit in reply.hits],

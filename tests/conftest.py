@@ -32,10 +32,14 @@ class HashEncoder(Encoder):
         super().__init__("hash")
         self._dimension = dimension
         self.encoded: list[str] = []
+        self.misspelt: set[str] = set()
 
     @property
     def dimension(self) -> int:
         return self._dimension
+
+    def knows_word(self, word: str) -> bool:
+        return word not in self.misspelt
 
     @property
     def fingerprint(self) -> str:  # type: ignore[override]

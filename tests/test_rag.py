@@ -7,15 +7,18 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from index.encoder import Encoder
 from index.errors import QuestionError, TranscriptError
 from index.store import Index, make_index
 from index.transcript import Transcript, fold, parse_transcript
-from rag.pipeline import Interview
+from rag.pipeline import Interview, interview_of
 from rag.question import MAX_QUESTION, Question, contextualise, follows_on
 from rag.reader import Reading
 from rag.replies import Abstention, Answer, Quote, Statement, quote_as_dict, reply_as_dict
 from rag.retrieval import Matches, Weights, best_hits, match
+from rag.spelling import corrected
 from tests.conftest import DIALOGUE, HashEncoder
+from ui.render import render_text
 
 # What can be represented --------------------------------------------------------------------
 
@@ -34,9 +37,9 @@ def quote(start: int, end: int) -> Quote:
         lambda: Statement(quotes=(), support=0.5),
         lambda: Statement(quotes=(quote(0, 5),), support=1.5),
         lambda: Statement(quotes=(quote(0, 5),), support=0.5, short_answer=quote(4, 6)),
-        lambda: Answer(question="?", statements=(), hits=(), confidence=0.5),
+        lambda: Answer(question="?", read_as="?", statements=(), hits=(), confidence=0.5),
         lambda: Abstention(
-            question="?", reason="low_confidence", nearest=(), hits=(), confidence=float("nan")
+            question="?", read_as="?", reason="low_confidence", nearest=(), hits=(), confidence=float("nan")
         ),
     ],
 )
@@ -101,6 +104,54 @@ def test_a_question_that_stands_alone_is_left_alone(text: str, dialogue: Transcr
 )
 def test_whose_words_are_asked_for(text: str, is_about: bool, dialogue: Transcript) -> None:
     assert contextualise(text, (), dialogue, HashEncoder()).is_about_interviewer is is_about
+
+
+@pytest.mark.parametrize("text", ["Hello!", "hi", "Good morning", "thanks", "Why?", "What is it?"])
+def test_what_asks_for_nothing_is_declined(text: str, dialogue: Transcript) -> None:
+    reply = interview_of(dialogue, HashEncoder()).ask(text)
+    assert isinstance(reply, Abstention)
+    assert reply.confidence <= 0.05
+
+
+# Spelling -----------------------------------------------------------------------------------
+
+
+def test_a_misspelt_word_is_read_as_the_transcript_spells_it_and_said_so(dialogue: Transcript) -> None:
+    encoder = HashEncoder()
+    encoder.misspelt = {"brigde", "cuonty"}
+    interview = interview_of(dialogue, encoder)
+    reply = interview.ask("Who pays for the new brigde?", ["What about the cuonty?"])
+    assert (reply.question, reply.read_as) == (
+        "Who pays for the new brigde?",
+        "Who pays for the new bridge?",
+    )
+    assert reply_as_dict(dialogue, reply)["read_as"] == reply.read_as
+    assert "Read as: Who pays for the new bridge?" in render_text(dialogue, reply)
+    assert contextualise("And it?", ["the cuonty"], dialogue, encoder).earlier == ("the county",)
+
+
+def test_what_is_spelt_well_is_read_as_it_stands(dialogue: Transcript) -> None:
+    interview = interview_of(dialogue, HashEncoder())
+    reply = interview.ask("Who pays for the new brigde?")  # a word that the encoder knows
+    assert reply.read_as == reply.question
+    assert "read_as" not in reply_as_dict(dialogue, reply)
+
+
+@pytest.mark.parametrize(
+    ("text", "read"),
+    [
+        ("who is invitng countrys to the sumit for democrasy", "summit for democracy"),
+        ("what did the UNECSO secretariat propose", "UNESCO secretariat"),
+        ("what does the interviewer ask about the deadlines of the Dutch?", None),
+        ("Did Zakharova or Psaki object?", None),
+        ("Who was not invited to Biden's summit?", None),
+    ],
+)
+def test_words_are_mended_and_names_are_left(
+    text: str, read: str | None, encoder: Encoder, lavrov: Transcript
+) -> None:
+    found = corrected(text, lavrov.text, encoder.knows_word)
+    assert (read in found) if read else (found == text)
 
 
 # Retrieval ----------------------------------------------------------------------------------

@@ -89,11 +89,11 @@ def answer(*quotes: Quote, confidence: float = 0.9, short: Quote | None = None) 
         Statement(quotes=(q,), support=confidence, short_answer=short if q is quotes[0] else None)
         for q in quotes
     )
-    return Answer(question="?", statements=statements, hits=(), confidence=confidence)
+    return Answer(question="?", read_as="?", statements=statements, hits=(), confidence=confidence)
 
 
 def declined(reason: Reason, *nearest: Quote) -> Abstention:
-    return Abstention(question="?", reason=reason, nearest=nearest, hits=(), confidence=0.1)
+    return Abstention(question="?", read_as="?", reason=reason, nearest=nearest, hits=(), confidence=0.1)
 
 
 def layout_of(transcript: Transcript) -> Layout:

@@ -60,6 +60,24 @@ def test_labels_are_found_in_markdown_and_in_plain_text(text: str) -> None:
     assert turns(text) == [("Anna", "interviewer", "Why?"), ("Tom", "interviewee", "Because.")]
 
 
+@pytest.mark.parametrize(
+    "heading", ["### Anna", "### Anna:", "## **Anna**", "## **Anna:** ##", "# Anna (0:05)"]
+)
+def test_a_heading_that_comes_back_is_a_speaker(heading: str) -> None:
+    tom = heading.replace("Anna", "Tom Reed")
+    text = f"Title\n\n{heading}\n\nWhy?\n\n{tom}\n\nBecause.\n\nRemember: it is old.\n\n{heading}\n\nAh?"
+    assert turns(text) == [
+        ("Anna", "interviewer", "Why?"),
+        ("Tom Reed", "interviewee", "Because. Remember: it is old."),
+        ("Anna", "interviewer", "Ah?"),
+    ]
+
+
+def test_a_heading_of_a_chapter_is_not_a_speaker() -> None:
+    text = "# Bridges\n\n## Childhood\n\nAnna: Why?\n\nTom: So.\n\n## Later Years\n\nAnna: And?\n\nTom: No."
+    assert {speaker for speaker, _, _ in turns(text)} == {"Anna", "Tom"}
+
+
 def test_a_colon_inside_a_long_answer_is_not_a_speaker() -> None:
     text = (
         "Anna: What do you tell them?\n\nTom: I tell them this.\n\nRemember: the bridge is old.\n\n"

@@ -346,19 +346,22 @@ def qamr(folder: Path, rng: random.Random, per_sentence: int = 4) -> Iterator[Sc
     """Questions on single sentences of Wikipedia and Wikinews, read in groups of neighbours."""
     rows = (folder / "qamr" / "wiki-sentences.tsv").read_text(encoding="utf-8").splitlines()
     sentences = {row.split("\t")[0]: _prose(row.split("\t")[1]) for row in rows if "\t" in row}
-    asked: dict[str, list[str]] = {}
+    tokens = {row.split("\t")[0]: row.split("\t")[1].split(" ") for row in rows if "\t" in row}
+    asked: dict[str, list[tuple[str, str]]] = {}
     for name in ("qamr_dev.tsv", "qamr_test.tsv"):
         for row in (folder / "qamr" / name).read_text(encoding="utf-8").splitlines():
             fields = row.split("\t")
             if fields[0] in sentences:
-                asked.setdefault(fields[0], []).append(fields[5])
+                places = [int(n) for n in fields[6].split()]
+                answer = _prose(" ".join(tokens[fields[0]][min(places) : max(places) + 1]))
+                asked.setdefault(fields[0], []).append((fields[5], answer))
     keys = sorted(asked)
     for first in range(0, len(keys), GROUP):
         group = keys[first : first + GROUP]
         questions = [
-            Question(kind="qamr", text=text, gold=(i,))
+            Question(kind="qamr", text=text, gold=(i,), short=answer if answer in sentences[key] else None)
             for i, key in enumerate(group)
-            for text in rng.sample(asked[key], min(per_sentence, len(asked[key])))
+            for text, answer in rng.sample(asked[key], min(per_sentence, len(asked[key])))
             if len(text.split()) > 4
         ]
         yield make_scope(

