@@ -88,8 +88,10 @@ def run_cases(
     """
     outcomes = []
     for done, case in enumerate(cases, 1):
+        # First asked, so that what is timed is what a user waits for, and then ranked.
+        reply = _ask(system, case) if asks else None
         ranking = _ranking_scores(system, case, rungs, score_ranking)
-        outcomes.append(_asked(system, case, ranking) if asks else _found(system, case, ranking))
+        outcomes.append(_asked(system, case, reply, ranking) if reply else _found(system, case, ranking))
         if progress:
             progress(done, len(cases))
     return tuple(outcomes)
@@ -107,7 +109,14 @@ def _found(system: System, case: Case, ranking: Scores) -> Outcome:
     )
 
 
-def _asked(system: System, case: Case, ranking: Scores) -> Outcome:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Reply:
+    said: dict[str, Any] | None
+    error: str | None
+    latency_ms: float
+
+
+def _ask(system: System, case: Case) -> _Reply:
     said, error = None, None
     started = time.perf_counter()
     try:
@@ -119,15 +128,19 @@ def _asked(system: System, case: Case, ranking: Scores) -> Outcome:
     except OnRecordError as exc:
         latency_ms = (time.perf_counter() - started) * 1000
         error = str(exc)
-    scores = _reply_scores(system.transcript, case, said) | ranking
+    return _Reply(said=said, error=error, latency_ms=latency_ms)
+
+
+def _asked(system: System, case: Case, reply: _Reply, ranking: Scores) -> Outcome:
+    scores = _reply_scores(system.transcript, case, reply.said) | ranking
     return Outcome(
         case=case,
         gold=_gold(system.transcript, case),
-        said=said,
-        error=error,
-        verdict=_verdict(case, said, scores),
+        said=reply.said,
+        error=reply.error,
+        verdict=_verdict(case, reply.said, scores),
         scores=scores,
-        latency_ms=latency_ms,
+        latency_ms=reply.latency_ms,
     )
 
 

@@ -7,11 +7,13 @@ import numpy as np
 
 from eval.cache import RememberingEncoder
 from eval.spans import Span
+from index.store import Index
 from index.transcript import Transcript
 from rag.pipeline import Interview
-from rag.question import contextualise
+from rag.question import Question, contextualise
+from rag.reader import Reader, Reading
 from rag.replies import reply_as_dict
-from rag.retrieval import WEIGHTS, Weights, match
+from rag.retrieval import WEIGHTS, Matches, Weights, match
 
 RETRIEVAL: dict[str, Weights] = {
     "BM25": Weights(bm25=1, dense=0, late=0),
@@ -22,18 +24,33 @@ RETRIEVAL: dict[str, Weights] = {
 """The rungs below the reader. The last one is retrieval as the program does it."""
 
 
+class _RememberingReader:
+    """Another reader; its last reading is kept, so that an answered question is ranked at no cost."""
+
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
+        self._last: tuple[tuple[str, tuple[str, ...]], Reading] | None = None
+
+    def read(self, question: Question, index: Index, matches: Matches) -> Reading:
+        """The other reader's."""
+        key = (question.text, question.earlier)
+        if self._last is None or self._last[0] != key:
+            self._last = (key, self._reader.read(question, index, matches))
+        return self._last[1]
+
+
 class InterviewSystem:
     """An interview that can be asked, as the `System` that cases are run through."""
 
     def __init__(self, interview: Interview) -> None:
-        self._interview = interview
-        # Rankings embed each question once for all rungs; answers are timed as a user gets them.
-        self._ranking = Interview(
-            interview.index,
-            RememberingEncoder(interview.encoder),
-            reader=interview.reader,
-            policy=interview.policy,
+        # Rankings embed each question once for all rungs, and read as the answer before them did;
+        # answers are timed as a user gets them.
+        reader = _RememberingReader(interview.reader)
+        encoder = RememberingEncoder(interview.encoder)
+        self._interview = Interview(
+            interview.index, interview.encoder, reader=reader, policy=interview.policy
         )
+        self._ranking = Interview(interview.index, encoder, reader=reader, policy=interview.policy)
         self._place = {(s.start, s.end): i for i, s in enumerate(interview.index.sentences)}
         self.sentences = tuple(Span(s.start, s.end) for s in interview.index.sentences)
         self.windows = tuple(Span(c.start, c.end) for c in interview.index.chunks)

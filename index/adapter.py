@@ -50,9 +50,14 @@ def adapter_path() -> Path:
 @cache
 def shipped_adapter() -> Adapter:
     """The adapter that ships with the program, read once."""
-    with safe_open(adapter_path(), framework="np") as stream:
+    return read_adapter(adapter_path())
+
+
+def read_adapter(path: Path) -> Adapter:
+    """The adapter in a file."""
+    with safe_open(path, framework="np") as stream:
         metadata = {key: _decoded(value) for key, value in stream.metadata().items()}
-    return Adapter(tensors=_tensors(adapter_path()), metadata=metadata)
+    return Adapter(tensors=_tensors(path), metadata=metadata)
 
 
 def published_weights(folder: Path, prefix: str) -> dict[str, Array]:

@@ -28,8 +28,8 @@ class Policy:
     (`list_within` where the question asks for several things), up to `most` (`most_in_list`)."""
 
     answer_from: float = 0.5
-    second_within: float = 0.25
-    list_within: float = 0.75
+    second_within: float = 0.5
+    list_within: float = 3.0
     most: int = 2
     most_in_list: int = 6
 

@@ -50,15 +50,15 @@ class Interview:
     def ask(self, question: str, history: Sequence[str] = (), *, k: int = HITS) -> Reply:
         """Answer a question, after the earlier questions of the conversation, oldest first.
 
-        `k` is the number of hits returned beside the answer. `QuestionError` for a blank question
-        or an endless one.
+        `k` is the number of hits returned beside the answer, as the reader orders them.
+        `QuestionError` for a blank question or an endless one.
         """
         started = perf_counter()
         asked = contextualise(question, history, self.transcript, self.encoder)
         matches = match(self.index, asked)
-        hits = best_hits(self.index, asked, matches, k)
         retrieved = perf_counter()
         reading = self.reader.read(asked, self.index, matches)
+        hits = best_hits(self.index, asked, matches, k, reading.scores)
         reply = compose(asked, self.index, matches, reading, hits, self.policy)
         ended = perf_counter()
         timings = Timings(

@@ -5,6 +5,7 @@ BM25, the vectors' inner product, and late interaction. On a transcript of ordin
 chunk is scored; on a very long one the best by BM25 and by vectors are.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -129,7 +130,7 @@ def _view(
 
 def _fused(index: Index, view: View, bm25: Floats, candidates: NDArray[np.int64], weights: Weights) -> Floats:
     """The chunks' scores for one view, `(n,)`."""
-    late = view.late(_best_in_chunk(index.chunks, candidates, view.similarities))
+    late = view.late(_in_chunk(index.chunks, candidates, view.similarities, np.maximum, -1.0))
     return np.asarray(
         weights.bm25 * standardised(bm25[candidates])
         + weights.dense * standardised(view.cosines)
@@ -138,14 +139,21 @@ def _fused(index: Index, view: View, bm25: Floats, candidates: NDArray[np.int64]
     )
 
 
-def best_hits(index: Index, question: Question, matches: Matches, k: int) -> tuple[Hit, ...]:
-    """The `k` best chunks, best first, ties by position.
+def best_hits(
+    index: Index, question: Question, matches: Matches, k: int, read: Floats | None = None
+) -> tuple[Hit, ...]:
+    """The `k` best chunks, best first, ties by position: by the chunks' scores or, where a reader has
+    given each candidate a logit `read (n,)`, by those and the logit that any sentence of the chunk
+    answers.
 
     A chunk whose middle sentence stands in a better one comes after all that say something new, so
     that the first few hits are different places. So do the words of whoever is not asked about: the
     interviewer's repeat what is asked, and answer only questions about the interviewer.
     """
-    order = np.argsort(-matches.chunk_scores, kind="stable")
+    scores = matches.chunk_scores
+    if read is not None:
+        scores = scores + _in_chunk(index.chunks, matches.candidates, read, np.logaddexp, -np.inf)
+    order = np.argsort(-scores, kind="stable")
     new: list[int] = []
     repeated: list[int] = []
     seen: set[int] = set()
@@ -163,19 +171,26 @@ def best_hits(index: Index, question: Question, matches: Matches, k: int) -> tup
         if len(new) == k:
             break
     return tuple(
-        Hit(chunk=index.chunks[int(matches.candidates[place])], score=float(matches.chunk_scores[place]))
+        Hit(chunk=index.chunks[int(matches.candidates[place])], score=float(scores[place]))
         for place in (new + repeated)[:k]
     )
 
 
-def _best_in_chunk(chunks: tuple[Chunk, ...], candidates: NDArray[np.int64], similarities: Floats) -> Floats:
-    """For each token of the question the most similar token in any sentence of the chunk, `(q, n)`."""
-    best = similarities.copy()
+def _in_chunk(
+    chunks: tuple[Chunk, ...],
+    candidates: NDArray[np.int64],
+    scores: Floats,
+    together: Callable[[Floats, Floats], Floats],
+    nothing: float,
+) -> Floats:
+    """Scores of candidate sentences `(..., n)`, put together with those of their neighbours in the
+    chunk; `nothing` stands where there is no neighbour."""
     turns = np.array([chunks[int(i)].turn_id for i in candidates])
     are_neighbours = (np.diff(candidates) == 1) & (np.diff(turns) == 0)
-    best[:, :-1] = np.maximum(best[:, :-1], np.where(are_neighbours, similarities[:, 1:], -1.0))
-    best[:, 1:] = np.maximum(best[:, 1:], np.where(are_neighbours, similarities[:, :-1], -1.0))
-    return best
+    all_three = scores.copy()
+    all_three[..., :-1] = together(all_three[..., :-1], np.where(are_neighbours, scores[..., 1:], nothing))
+    all_three[..., 1:] = together(all_three[..., 1:], np.where(are_neighbours, scores[..., :-1], nothing))
+    return all_three
 
 
 def standardised(scores: Floats) -> Floats:

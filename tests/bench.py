@@ -4,6 +4,7 @@ Run it by `make bench`. Exit status 1 where a bar is missed:
 
     retrieval / embedding the question alone          at most 1.5
     building the index / encoding its windows alone   at most 1.3
+    an answer without a last stage / embedding        at most 2
     a whole answer, last stage included               at most 250 ms
     onrecord --help                                   under 0.5 s
 """
@@ -22,7 +23,8 @@ from index.encoder import Encoder
 from index.sentences import split_sentences
 from index.store import build_index
 from index.transcript import interview_path, read_transcript
-from rag.pipeline import open_interview
+from rag.pipeline import Interview, open_interview
+from rag.reader import LateReader
 
 QUESTIONS = (
     "Who was not invited to the summit for democracy?",
@@ -71,12 +73,15 @@ def main() -> int:
             return encoder.encode_questions([question])
 
         search, embed, retrieval = paired(interview.search, embedding)
+        plain = Interview(interview.index, encoder, reader=LateReader())
+        simple, _, simply = paired(plain.ask, embedding)
         whole, _, answer = paired(interview.ask, embedding)
     command = [sys.executable, "-m", "ui.cli", "--help"]
     helps = min(seconds(lambda: subprocess.run(command, capture_output=True, check=True)) for _ in range(3))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     rows = (
         ("retrieval / embedding the question", retrieval, 1.5, f"{search * 1e3:.1f} / {embed * 1e3:.1f} ms"),
+        ("answer without last stage / embedding", simply, 2, f"{simple * 1e3:.1f} ms"),
         ("whole answer, ms", whole * 1e3, 250, f"{answer:.1f} times embedding the question"),
         ("building / encoding its windows", building, 1.3, f"{built:.2f} / {alone:.2f} s"),
         ("onrecord --help, seconds", helps, 0.5, ""),

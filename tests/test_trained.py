@@ -1,40 +1,111 @@
 """The reader that ships: its arithmetic equals its reference, and its weights are the ones that ship."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
-from transformers import BertConfig
-from transformers.models.bert.modeling_bert import BertLayer
+from transformers import AutoModel, AutoTokenizer
 
 from index.adapter import Adapter, published_weights, shipped_adapter
+from index.chunks import blocks_around, make_block
 from index.encoder import DEFAULT_ENCODER, PUBLISHED, Encoder
+from index.sentences import split_sentences
+from index.transcript import Transcript, parse_transcript
+from rag.cross import CrossEncoder
 from rag.pipeline import Interview
 from rag.question import contextualise
-from rag.reader import whole_words
+from rag.reader import MAX_SHORT_ANSWER, whole_words
 from rag.retrieval import View, match
-from rag.trained import late_scores, shipped_weights, transformer_layer
+from rag.trained import BLOCKS, TrainedReader, late_heads, late_scores
 
 
-def test_the_transformer_layer_equals_the_librarys() -> None:
-    torch.manual_seed(5)
-    config = BertConfig(hidden_size=384, num_attention_heads=12, intermediate_size=1536)
-    layer = BertLayer(config).eval()
-    for parameter in layer.parameters():
-        torch.nn.init.normal_(parameter, std=0.05)
-    hidden = torch.randn(3, 9, 384)
-    is_there = torch.ones(3, 9, dtype=torch.bool)
-    is_there[1, 6:] = False
-    mask = torch.where(is_there, 0.0, torch.finfo(torch.float32).min)[:, None, None, :]
-    with torch.inference_mode():
-        out = layer(hidden, mask)
-    expected = (out[0] if isinstance(out, tuple) else out).numpy()
-    weights = {name: w.numpy() for name, w in layer.state_dict().items()}
-    found = transformer_layer(weights, hidden.numpy(), is_there.numpy())
-    np.testing.assert_allclose(found[is_there.numpy()], expected[is_there.numpy()], atol=2e-4)
+def test_a_sentence_is_judged_as_by_the_library_alone(interview: Interview) -> None:
+    cross_encoder = CrossEncoder()
+    adapter, folder = cross_encoder.adapter, Encoder(PUBLISHED).folder
+    model: Any = AutoModel.from_pretrained(str(folder), local_files_only=True).eval()
+    weights = {k: v.numpy() for k, v in model.state_dict().items()}
+    changed = {k: torch.from_numpy(v) for k, v in adapter.applied("", weights).items()}
+    model.load_state_dict(changed, strict=False)
+    assert len(changed) > 90
+    tokenizer = AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
+    index, question = interview.index, "Who was not invited?"
+    blocks = [make_block(index.transcript, index.sentences, first, first + 4) for first in (0, 2, 100, 260)]
+    judged = cross_encoder.read(question, blocks)
+    assert set(judged) == {*range(7), *range(100, 105), *range(260, 265)}
+    for block in blocks[2:]:  # each alone, so that nothing is padded
+        features = tokenizer(question, block.text, return_offsets_mapping=True, return_tensors="pt")
+        offsets = features.pop("offset_mapping")[0].tolist()
+        with torch.inference_mode():
+            hidden = model(**features).last_hidden_state[0].numpy()
+        logits = hidden @ adapter.tensors["head.weight"].T + adapter.tensors["head.bias"]
+        for sentence, (start, end) in zip(block.sentences, block.spans, strict=True):
+            own = [
+                k
+                for k, (a, b) in enumerate(offsets)
+                if features["token_type_ids"][0, k] == 1 and a < b and a < end and b > start
+            ]
+            expected = np.log(np.exp(logits[own, 0]).sum())
+            assert judged[sentence].logit == pytest.approx(expected, abs=1e-3)
+            first, last = (np.exp(logits[own, i]) / np.exp(logits[own, i]).sum() for i in (1, 2))
+            best = max(
+                (first[a] * last[b], a, b)
+                for a in range(len(own))
+                for b in range(a, min(len(own), a + MAX_SHORT_ANSWER))
+            )
+            assert judged[sentence].probability == pytest.approx(best[0], abs=1e-3)
+            assert judged[sentence].start == max(0, offsets[own[best[1]]][0] - start)
+            assert judged[sentence].end == offsets[own[best[2]]][1] - start
+
+
+def test_what_is_cut_off_in_a_long_block_is_left_out() -> None:
+    text = "Anna: Short words first. " + "very " * 400 + "long. Never seen.\n"
+    transcript = parse_transcript(text, "t.txt")
+    sentences = split_sentences(transcript)
+    assert len(sentences) == 6  # a sentence without end is cut every 600 characters: 120 tokens here
+    judged = CrossEncoder().read("What?", [make_block(transcript, sentences, 0, 5)])
+    assert set(judged) == {0, 1, 2, 3}
+
+
+@pytest.mark.parametrize(
+    ("wanted", "n", "count", "runs"),
+    [
+        ([7, 6, 20], 21, 3, [(5, 9), (16, 20)]),
+        ([7, 6, 20], 21, 1, [(5, 9)]),
+        ([9, 7], 21, 3, [(7, 11), (5, 9)]),  # 7 stands at an edge there: it needs what is before it
+        ([0, 1], 2, 3, [(0, 1)]),
+        ([2, 0], 3, 3, [(0, 2)]),
+    ],
+)
+def test_blocks_hold_what_is_wanted_with_its_neighbours(
+    wanted: list[int], n: int, count: int, runs: list[tuple[int, int]]
+) -> None:
+    assert blocks_around(wanted, n, count) == runs
+
+
+def test_a_block_says_who_speaks_and_where_each_sentence_stands(dialogue: Transcript) -> None:
+    sentences = split_sentences(dialogue)
+    block = make_block(dialogue, sentences, 0, len(sentences) - 1)
+    words = [dialogue.words(s.start, s.end) for s in sentences]
+    assert [block.text[a:b] for a, b in block.spans] == words
+    for turn in dialogue.turns:
+        first = next(i for i, s in enumerate(sentences) if s.turn_id == turn.turn_id)
+        assert block.text[: block.spans[first][0]].endswith(f"{turn.speaker}: ")
+
+
+def test_what_is_not_read_again_counts_as_the_least_of_what_is(interview: Interview) -> None:
+    index = interview.index
+    question = contextualise("Who was not invited?", (), interview.transcript, interview.encoder)
+    evidence = TrainedReader().evidence(question, index, match(index, question))
+    assert 15 <= len(evidence.judged) <= 5 * BLOCKS
+    unread = np.setdiff1d(np.arange(len(index.sentences)), list(evidence.judged))
+    assert set(evidence.cross[unread].tolist()) == {evidence.cross.min()}
+    for sentence, judged in evidence.judged.items():
+        assert evidence.cross[sentence] == pytest.approx(judged.logit)
 
 
 def test_late_scores_follow_their_formula(interview: Interview) -> None:
-    index, heads = interview.index, shipped_weights().heads
+    index, heads = interview.index, late_heads()
     question = contextualise("Who was not invited?", (), interview.transcript, interview.encoder)
     matches = match(index, question)
     found = late_scores(matches.views[0], index.tokens.means(matches.candidates), heads)

@@ -10,7 +10,6 @@ over all sentences of the blocks that late interaction finds best, gold ones inc
 """
 
 import argparse
-import json
 import math
 import random
 import time
@@ -26,11 +25,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from index.chunks import Block, blocks_around, make_block
-from training.data import Question, Scope, training_scopes, validation_scopes
+from training.data import SPAN_KINDS, Question, Scope, training_scopes, validation_scopes
+from training.export import pack, unpack, write
 from training.export import read as read_adapter
-from training.export import unpack
 from training.model import Reader, loss
-from training.train import OWN, SPAN_KINDS, log
+from training.train import OWN, log
 
 MAX_TOKENS = 320
 SOURCES = {"interviews": 1.0, "squad2": 0.5, "friendsqa": 0.25, "molweni": 0.1, "qamr": 0.4, "selqa": 0.5}
@@ -203,7 +202,7 @@ def chosen_blocks(
 def span_loss(trainer: Trainer, scope: Scope, span: Tensor, read: Read) -> list[Tensor]:
     """Cross-entropy of the short answer's first and last token in its sentence."""
     short = read.question.short
-    if not short or read.question.kind not in SPAN_KINDS | {"qamr"}:
+    if not short or read.question.kind not in SPAN_KINDS:
         return []
     out = []
     for sentence, (row, first, last) in zip(read.sentences, read.places, strict=True):
@@ -380,6 +379,18 @@ def measure(
     return out
 
 
+def export(
+    state: dict[str, Tensor], base: dict[str, Tensor], rank: int, recipe: dict[str, Any], path: Path
+) -> None:
+    """Write the changed weights for the program: the encoder's under their own names, the heads as
+    `head.weight (3, d)` and `head.bias (3,)`: evidence, first and last token of the short answer."""
+    changed = {n.removeprefix("encoder."): w for n, w in state.items() if n.startswith("encoder.")}
+    packed = pack(changed, {k: v.float() for k, v in base.items()}, rank)
+    for part in ("weight", "bias"):
+        packed[f"head.{part}"] = torch.cat([state[f"evidence.{part}"], state[f"span.{part}"]])
+    write(path, packed, {"recipe": recipe | {"rank": rank}})
+
+
 def main() -> None:
     """The command."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -394,6 +405,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--from-late", action="store_true")
     parser.add_argument("--steps", type=int)
+    parser.add_argument("--rank", type=int, default=64, help="rank of the stored differences")
     args = parser.parse_args()
     recipe = Recipe(
         sets=tuple(s for s in args.sets.split(",") if s), epochs=args.epochs, lr=args.lr, seed=args.seed
@@ -416,7 +428,7 @@ def main() -> None:
         state = unpack(packed, {k: v.float() for k, v in trainer.base.items()})
         trainer.load({f"encoder.{k}": v for k, v in state.items()})
     train(trainer, scopes, late, recipe, args.checkpoint, args.steps)
-    torch.save({"state": trainer.state(), "recipe": json.dumps(asdict(recipe))}, args.out)
+    export(trainer.state(), trainer.base, args.rank, asdict(recipe), args.out)
 
 
 if __name__ == "__main__":

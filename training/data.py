@@ -43,6 +43,8 @@ ANSWERABLE = (
     "compare",
 )
 UNANSWERABLE = ("absent", "evaded", "premise", "wrongwho")
+SPAN_KINDS = frozenset(ANSWERABLE) - {"list", "compare"} | {"squad", "qamr"}
+"""Kinds whose short answers are learnt from."""
 HELD_OUT_ARTICLES = frozenset(
     [
         "Normans",

@@ -2,7 +2,6 @@
 
 A weight matrix `NAME` that was changed stands as `NAME.a (out, r)` and `NAME.b (r, in)`, to be
 added as `a @ b` to the published one; biases, norms and the reader's own numbers stand whole.
-`interaction.layers.I` differs from the encoder's layer `encoder.layer.{4 + I}`.
 """
 
 import json
@@ -15,22 +14,13 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 BASE_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
-LAST_STAGE_FROM = 4
-
-
-def origin(name: str, base: dict[str, Tensor]) -> Tensor | None:
-    """The published weight that `name` was changed from, if there is one."""
-    if name.startswith("interaction.layers."):
-        layer, rest = name.removeprefix("interaction.layers.").split(".", 1)
-        name = f"encoder.layer.{int(layer) + LAST_STAGE_FROM}.{rest}"
-    return base.get(name)
 
 
 def pack(state: dict[str, Tensor], base: dict[str, Tensor], rank: int) -> dict[str, Tensor]:
     """The best rank-`rank` differences (Eckart and Young), half precision."""
     packed: dict[str, Tensor] = {}
     for name, value in state.items():
-        published = origin(name, base)
+        published = base.get(name)
         if published is not None and value.ndim == 2:
             u, s, v = torch.linalg.svd(value.double() - published.double(), full_matrices=False)
             root = s[:rank].sqrt()
@@ -47,7 +37,7 @@ def unpack(packed: dict[str, Tensor], base: dict[str, Tensor]) -> dict[str, Tens
     for name, value in packed.items():
         if name.endswith(".a"):
             key = name[:-2]
-            published = origin(key, base)
+            published = base.get(key)
             if published is None:
                 raise ValueError(f"{key} differs from a weight that the encoder does not have")
             state[key] = published.float() + value.float() @ packed[f"{key}.b"].float()
@@ -61,6 +51,12 @@ def write(path: Path, packed: dict[str, Tensor], card: dict[str, Any]) -> None:
     meta = {k: v if isinstance(v, str) else json.dumps(v) for k, v in card.items()}
     path.parent.mkdir(parents=True, exist_ok=True)
     save_file(packed, str(path), metadata={"base_sha256": BASE_SHA256, **meta})
+
+
+def rewrite(path: Path, card: dict[str, Any]) -> None:
+    """Change metadata of an adapter, and leave its tensors as they are."""
+    tensors, meta = read(path)
+    write(path, tensors, meta | card)
 
 
 def read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:

@@ -9,14 +9,8 @@ w_i = softplus(weight . q_i + weight_0), times `history` for tokens of earlier q
 transcript does not say" scores null . mean_i q_i + null_0. After ColBERT (arXiv:2004.12832).
 
 The embeddings and the first layers stay as published; their output is computed once for each text.
-
-The last stage, `Interaction`, reads a question and one sentence together: two transformer layers
-over the token embeddings that late interaction keeps, so that nothing is encoded again (deferred
-interaction, after PreTTR, arXiv:2004.14255). It scores whether the sentence answers, and marks the
-short answer in it.
 """
 
-import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
@@ -27,7 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from index.chunks import Window
-from training.data import Question, Scope
+from training.data import Question
 
 MAX_TOKENS = 256
 BATCH_TOKENS = 4096
@@ -65,43 +59,6 @@ class Heads(nn.Module):
         self.null_0 = nn.Parameter(torch.tensor(14.0))
 
 
-class Interaction(nn.Module):
-    """Question and sentence read together. `layers` are copies of the encoder's last ones."""
-
-    def __init__(self, layers: nn.ModuleList, dimension: int, gain: float) -> None:
-        super().__init__()
-        self.layers = layers
-        self.first = nn.Parameter(torch.randn(dimension) * 0.02)
-        self.part = nn.Parameter(torch.zeros(3, dimension))
-        self.gain = nn.Parameter(torch.tensor(gain))
-        self.answer = nn.Linear(dimension, 1)
-        self.span = nn.Linear(dimension, 2)
-
-    def forward(
-        self, q: Tensor, q_keep: Tensor, q_past: Tensor, s: Tensor, s_keep: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """Logits `(n,)` that sentence `n` answers question `n`, and `(n, 1 + l, 2)` that the short
-        answer begins and ends at token `l - 1`; place 0 says that there is none shorter than the
-        sentence. `q (n, k, d)`, `s (n, l, d)`: unit tokens."""
-        n = len(q)
-        parts = self.part[q_past.long()]
-        hidden = torch.cat(
-            [
-                self.first.expand(n, 1, -1),
-                q.to(self.first.dtype) * self.gain + parts,
-                s.to(self.first.dtype) * self.gain + self.part[2],
-            ],
-            1,
-        )
-        mask = torch.cat([torch.ones_like(q_keep[:, :1]), q_keep, s_keep], 1).float()
-        for layer in self.layers:
-            hidden = _layer(layer, hidden, mask)
-        places = torch.cat([hidden[:, :1], hidden[:, 1 + q.shape[1] :]], 1)
-        span = self.span(places).float()
-        missing = ~torch.cat([torch.ones_like(s_keep[:, :1]), s_keep], 1)
-        return self.answer(hidden[:, 0]).float().squeeze(1), span.masked_fill(missing[..., None], -1e4)
-
-
 class Reader:
     """The encoder in training: frozen lower layers, and upper layers with float32 masters."""
 
@@ -117,44 +74,30 @@ class Reader:
         self.model = model.to(device=device, dtype=dtype).eval().requires_grad_(False)
         self.device, self.dtype, self.frozen = device, dtype, frozen
         self.top = self.model.encoder.layer[frozen:].requires_grad_(True)
-        with torch.no_grad():
-            ids = torch.arange(2000, 2032, device=device)[None]
-            gain = float(self.model(input_ids=ids).last_hidden_state.float().norm(dim=-1).mean())
-        last = copy.deepcopy(self.model.encoder.layer[-2:])
-        self.interaction = Interaction(last, model.config.hidden_size, gain).to(device=device, dtype=dtype)
-        self.interaction.requires_grad_(True)
-        self.trained = nn.ModuleDict({"encoder": self.top, "interaction": self.interaction})
-        self.masters = [p.detach().float().clone().requires_grad_(True) for p in self.trained.parameters()]
-        self.names = [self._name(n) for n, _ in self.trained.named_parameters()]
+        self.masters = [p.detach().float().clone().requires_grad_(True) for p in self.top.parameters()]
+        self.names = [self._name(n) for n, _ in self.top.named_parameters()]
         self.heads = Heads(model.config.hidden_size).to(device)
 
     # Weights ------------------------------------------------------------------------------
 
     def _name(self, name: str) -> str:
-        if not name.startswith("encoder."):
-            return name
-        layer, rest = name.removeprefix("encoder.").split(".", 1)
+        layer, rest = name.split(".", 1)
         return f"encoder.layer.{int(layer) + self.frozen}.{rest}"
-
-    def masters_of(self, prefix: str) -> list[Tensor]:
-        """The masters whose names begin with `prefix`."""
-        return [m for n, m in zip(self.names, self.masters, strict=True) if n.startswith(prefix)]
 
     def take_gradients(self) -> None:
         """Move the working copy's gradients to the masters."""
-        for master, p in zip(self.masters, self.trained.parameters(), strict=True):
+        for master, p in zip(self.masters, self.top.parameters(), strict=True):
             master.grad = None if p.grad is None else p.grad.float()
             p.grad = None
 
     @torch.no_grad()
     def refresh(self) -> None:
         """Round the masters into the working copy."""
-        for master, p in zip(self.masters, self.trained.parameters(), strict=True):
+        for master, p in zip(self.masters, self.top.parameters(), strict=True):
             p.copy_(master)
 
     def state(self) -> dict[str, Tensor]:
-        """Changed weights under the encoder's names, the last stage's under `interaction.`, and
-        the heads under `reader.`."""
+        """Changed weights under the encoder's names, and the heads under `reader.`."""
         state = {n: m.detach().cpu().clone() for n, m in zip(self.names, self.masters, strict=True)}
         return state | {f"reader.{n}": p.detach().cpu().clone() for n, p in self.heads.named_parameters()}
 
@@ -223,51 +166,6 @@ class Reader:
         """Windows after the frozen layers."""
         return self.lower([w.text for w in windows], [w.focus for w in windows], [0] * len(windows))
 
-    def offsets(self, window: Window) -> list[tuple[int, int]]:
-        """Where each kept token of a window stands in its text."""
-        found = self.tokenizer(
-            window.text, truncation=True, max_length=MAX_TOKENS, return_offsets_mapping=True
-        )
-        return [
-            (a, b)
-            for a, b in found["offset_mapping"]
-            if a < b and any(a < stop and b > start for start, stop in window.focus)
-        ]
-
-    def short(self, window: Window, span: Tensor, longest: int = 30) -> str | None:
-        """The short answer that `span (1 + l, 2)` marks in a window's sentence, if one."""
-        begin, end = window.focus[-1]
-        spots = self.offsets(window)
-        first = next((k for k, (a, b) in enumerate(spots) if b > begin), len(spots))
-        if first == len(spots):
-            return None
-        logits = span[1 + first : 1 + len(spots)]
-        both = logits[:, None, 0] + logits[None, :, 1]
-        allowed = torch.ones_like(both, dtype=torch.bool).triu().tril(longest - 1)
-        both = both.masked_fill(~allowed, -torch.inf)
-        at = int(both.argmax())
-        a, b = divmod(at, both.shape[1])
-        if float(both[a, b]) <= float(span[0].sum()):
-            return None
-        start = max(spots[first + a][0], begin)
-        return window.text[start : min(spots[first + b][1], end)]
-
-    def span_target(self, scope: Scope, i: int, short: str | None) -> tuple[int, int] | None:
-        """First and last place of the short answer among the kept tokens of sentence `i`, from 1;
-        (0, 0) where there is none, `None` where it stands in another sentence."""
-        if short is None:
-            return 0, 0
-        words = scope.words(i)
-        at = words.find(short)
-        if at < 0:
-            return None
-        if len(short) > 0.85 * len(words):
-            return 0, 0
-        window = scope.windows_of(i)
-        begin = window.focus[-1][0] + at
-        hits = [k for k, (a, b) in enumerate(self.offsets(window)) if a < begin + len(short) and b > begin]
-        return (hits[0] + 1, hits[-1] + 1) if hits else None
-
     def questions(self, questions: Sequence[Question], *, with_history: bool = True) -> list[Batch]:
         """Questions after the frozen layers, earlier ones before them."""
         texts, past = [], []
@@ -328,20 +226,6 @@ class Reader:
         null = (q.sum(1) / counts[:, None]) @ heads.null + heads.null_0
         return logits, null, cosine
 
-    def read(self, questions: Upper, windows: Upper, rows: Tensor, columns: Tensor) -> tuple[Tensor, Tensor]:
-        """The last stage for the pairs of question `rows[i]` and sentence `columns[i]`."""
-        q, q_keep, q_past, _ = questions
-        s, s_keep, _, _ = windows
-        most_q, most_s = int(q_keep[rows].sum(1).max()), int(s_keep[columns].sum(1).max())
-        answer, span = self.interaction(
-            q[rows, :most_q],
-            q_keep[rows, :most_q],
-            q_past[rows, :most_q],
-            s[columns, :most_s],
-            s_keep[columns, :most_s],
-        )
-        return answer, span
-
 
 def loss(
     logits: Tensor,
@@ -369,13 +253,6 @@ def loss(
         best = torch.logsumexp(similar.masked_fill(~marked, -torch.inf), 1)
         total = total + dense * (torch.logsumexp(similar, 1) - best).mean()
     return total
-
-
-def merged(base: dict[str, Tensor], state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The encoder's weights with the changed ones in their place."""
-    out = copy.copy(base)
-    out.update({k: v for k, v in state.items() if not k.startswith("reader.")})
-    return out
 
 
 def _layer(layer: nn.Module, hidden: Tensor, mask: Tensor) -> Tensor:

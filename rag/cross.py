@@ -1,0 +1,111 @@
+"""The cross-encoder that ships: the whole encoder reads the question together with the transcript.
+
+A block of up to five sentences is read as `[CLS] question [SEP] block [SEP]`. Every token of the block
+gets a logit `e_t`, and a sentence `log sum_t exp(e_t)` over its tokens, against 0 for "not here"; a
+span head marks the short answer in a sentence (after SQuAD 2.0's readers, arXiv:1806.03822). The
+weights are those of all-MiniLM-L6-v2 with low-rank differences; `training/cross.py` made them.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from importlib import resources
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+import numpy as np
+
+from index.adapter import Adapter, published_weights, read_adapter
+from index.chunks import Block
+from index.encoder import PUBLISHED, Encoder, Floats
+from rag.reader import MAX_SHORT_ANSWER
+
+MAX_TOKENS = 320
+"""Longest question and block together."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judged:
+    """What is thought of one sentence: the logit that it answers; and the likeliest short answer in
+    it, `[start, end)` in its folded words, with its probability among all spans of the sentence."""
+
+    logit: float
+    start: int
+    end: int
+    probability: float
+
+
+class CrossEncoder:
+    """Reads questions and blocks together. Loading waits until the first use."""
+
+    def __init__(self, path: Path | None = None) -> None:
+        self.path = path or Path(str(resources.files("rag") / "data" / "cross_encoder.safetensors"))
+        self._lock = Lock()
+
+    @cached_property
+    def adapter(self) -> Adapter:
+        """The weights that training changed, and the figures that belong to them."""
+        return read_adapter(self.path)
+
+    @cached_property
+    def _loaded(self) -> tuple[Any, Any, Any]:
+        import torch
+        from transformers import AutoConfig, AutoTokenizer, BertModel
+
+        folder = Encoder(PUBLISHED).folder
+        config = AutoConfig.from_pretrained(str(folder), local_files_only=True)
+        model: Any = BertModel(config, add_pooling_layer=False)
+        weights = published_weights(folder, "")
+        weights |= self.adapter.applied("", weights)
+        state = {name: torch.from_numpy(weights[name]) for name in model.state_dict()}
+        model.load_state_dict(state)
+        own = {name: torch.from_numpy(w) for name, w in self.adapter.of("head.").items()}
+        tokenizer = AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
+        return tokenizer, model.eval(), own
+
+    def read(self, question: str, blocks: Sequence[Block]) -> dict[int, Judged]:
+        """What is thought of the sentences of the blocks, by their positions; the better judgement of a
+        sentence that stands in two. A sentence that is cut off in a long block is left out."""
+        import torch
+
+        tokenizer, model, own = self._loaded
+        with self._lock, torch.inference_mode():
+            features = tokenizer(
+                [question] * len(blocks),
+                [block.text for block in blocks],
+                truncation="only_second",
+                max_length=MAX_TOKENS,
+                padding=True,
+                return_offsets_mapping=True,
+                return_tensors="pt",
+            )
+            offsets = features.pop("offset_mapping").numpy()
+            hidden = model(**features).last_hidden_state
+            logits = torch.nn.functional.linear(hidden, own["weight"], own["bias"]).numpy()
+        of_block = features["token_type_ids"].numpy() == 1
+        judged: dict[int, Judged] = {}
+        for row, block in enumerate(blocks):
+            for sentence, (start, end) in zip(block.sentences, block.spans, strict=True):
+                inside = of_block[row] & (offsets[row, :, 0] < end) & (offsets[row, :, 1] > start)
+                places = np.flatnonzero(inside)
+                if not len(places):
+                    continue
+                found = _judged(logits[row, places], offsets[row, places] - start)
+                if sentence not in judged or found.logit > judged[sentence].logit:
+                    judged[sentence] = found
+        return judged
+
+
+def _judged(logits: Floats, offsets: Floats) -> Judged:
+    """One sentence's tokens' logits `(t, 3)`: evidence, first and last of the short answer."""
+    first, last = (side - np.logaddexp.reduce(side) for side in (logits[:, 1], logits[:, 2]))
+    length = np.arange(len(last))[None, :] - np.arange(len(first))[:, None]
+    both = np.where((length >= 0) & (length < MAX_SHORT_ANSWER), first[:, None] + last[None, :], -np.inf)
+    a, b = np.unravel_index(int(np.argmax(both)), both.shape)
+    return Judged(
+        logit=float(np.logaddexp.reduce(logits[:, 0].astype(np.float64))),
+        start=max(0, int(offsets[a, 0])),
+        end=int(offsets[b, 1]),
+        probability=float(np.exp(both[a, b])),
+    )
