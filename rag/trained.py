@@ -26,7 +26,7 @@ from rag.question import Question
 from rag.reader import Reading, combined, quote_inside, sigmoid
 from rag.retrieval import Matches, View
 
-BLOCKS = 6
+BLOCKS = 5
 """How many places the cross-encoder reads, five sentences each."""
 PASSAGE = 0.2
 """What the passage's score counts beside the sentence's."""
