@@ -28,13 +28,14 @@ _FOLLOWS = re.compile(
     r"^(and|but|so|or|then|also|what about|how about|by (what|how much)|has that)\b"
     r"|^(which ones?|what else|who else)\b"
     r"|^\W*(\w+\W+){0,3}\w*\W*$"
-    r"|\b(it|its|they|them|their|theirs|those|these|he|him|his|she|her|hers)\b"
-    r"|\b(there|else|others?|another|instead|former|latter|the same|one of)\b"
+    r"|\b(it|them|theirs|those|these|there|else|others?|another|instead|former|latter|the same|one of)\b"
     r"|\b(in that case|in the meantime|that one|this one|the other one)\b"
     r"|\b(this|that)\s*(\?|$)"
-    r"|\b(about|of|for|with|to|by|after|before|than|like|do|did|does|is|was|were) (this|that)\b",
+    r"|\b(about|of|for|with|to|by|after|before|than|like|do|did|does|is|was|were) (this|that)\W*(\?|,|$)",
     re.IGNORECASE,
 )
+_STANDS_FOR = re.compile(r"\b(they|their|its)\b", re.IGNORECASE)
+"""Stands for something said before, unless the question itself has named it by then."""
 _INTERVIEWER = re.compile(
     r"\b(interviewer|journalist|presenter|anchor|moderator|correspondent|questioner)\b"
     r"|\b(person|one|man|woman) (who asks|asking) (the )?questions\b"
@@ -127,10 +128,14 @@ def check_question(text: str) -> str:
 def follows_on(text: str) -> bool:
     """Whether a question leans on the ones before it: a pronoun, an ellipsis, "and ...?".
 
-    >>> follows_on("And why was he unhappy about it?"), follows_on("What did Poland do to refugees?")
+    "He" and "she" are no sign of it: they mostly stand for the guest.
+
+    >>> follows_on("And why was he unhappy about it?"), follows_on("What did Poland do to its refugees?")
     (True, False)
     """
-    return _FOLLOWS.search(text) is not None
+    pronoun = _STANDS_FOR.search(text)
+    is_open = pronoun is not None and not stems(text[: pronoun.start()])
+    return is_open or _FOLLOWS.search(text) is not None
 
 
 def contextualise(text: str, history: Sequence[str], transcript: Transcript, encoder: Encoder) -> Question:
