@@ -8,7 +8,7 @@ DEV := $(VENV)/.dev
 export ONRECORD_HOME ?= $(CURDIR)/.onrecord
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: chat test check format bench eval report browser clean
+.PHONY: chat test check format bench eval report train browser clean
 
 chat: $(RUN)  ## install, index the interview, serve the page
 	$(BIN)/onrecord index
@@ -37,6 +37,13 @@ report: $(DEV)  ## measure, and keep the report that ships and README shows
 	$(BIN)/onrecord eval || true
 	cp $(ONRECORD_HOME)/evaluation/interview.json eval/data/report.json
 	$(BIN)/onrecord eval readme
+
+train: $(DEV)  ## make the reader's weights again: make train DATA=folder of the public sets; resumes
+	$(BIN)/python -m training.train --data $(DATA) --checkpoint $(ONRECORD_HOME)/late.ckpt \
+	  --out index/data/adapter.safetensors
+	$(BIN)/python -m training.cross --data $(DATA) --checkpoint $(ONRECORD_HOME)/cross.ckpt \
+	  --first index/data/adapter.safetensors --out rag/data/cross_encoder.safetensors
+	$(BIN)/python -m training.calibrate rag/data/cross_encoder.safetensors
 
 # Debian's Chromium where it can be installed, else the one that Playwright brings.
 browser: $(DEV)

@@ -7,6 +7,9 @@ the short answer in the sentence (after SQuAD 2.0's readers, arXiv:1806.03822). 
 over all sentences of the blocks that late interaction finds best, gold ones included.
 
     python -m training.cross --data DIR --first ADAPTER --out FILE --checkpoint FILE
+
+It starts from the encoder as late interaction trained it, and stops and resumes: with `--checkpoint`
+the state is kept every 200 steps. `training.calibrate` comes after it.
 """
 
 import argparse
@@ -25,13 +28,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from index.chunks import Block, blocks_around, make_block
-from training.data import SPAN_KINDS, Question, Scope, training_scopes, validation_scopes
+from rag.cross import MAX_TOKENS
+from training.data import SPAN_KINDS, Question, Scope, training_scopes
 from training.export import pack, unpack, write
 from training.export import read as read_adapter
 from training.model import Reader, loss
 from training.train import OWN, log
 
-MAX_TOKENS = 320
 SOURCES = {"interviews": 1.0, "squad2": 0.5, "friendsqa": 0.25, "molweni": 0.1, "qamr": 0.4, "selqa": 0.5}
 """Which share of a set's questions is read in one epoch."""
 
@@ -41,7 +44,7 @@ class Recipe:
     """What a run is made of."""
 
     sets: tuple[str, ...] = ("interviews", "squad2", "friendsqa", "qamr", "selqa")
-    epochs: int = 3
+    epochs: int = 2
     lr: float = 8e-5
     heads_lr: float = 1e-3
     questions: int = 8
@@ -222,17 +225,28 @@ def span_loss(trainer: Trainer, scope: Scope, span: Tensor, read: Read) -> list[
     return out
 
 
-def late_scores(adapter: Path, scopes: Sequence[Scope], device: str) -> dict[str, NDArray[np.float32]]:
-    """For each scope late interaction's logits less the null's, `(questions, sentences)`."""
+def late_scores(
+    adapter: Path, scopes: Sequence[Scope], device: str, checkpoint: Path | None
+) -> dict[str, NDArray[np.float32]]:
+    """For each scope late interaction's logits less the null's, `(questions, sentences)`; kept beside
+    the checkpoint, if there is one, so that a resumed run has them at once."""
+    kept = checkpoint.with_suffix(".late.npz") if checkpoint else None
+    out = dict(np.load(kept)) if kept and kept.is_file() else {}
+    missing = [
+        s for s in scopes if s.name not in out or out[s.name].shape != (len(s.questions), len(s.sentences))
+    ]
+    if not missing:
+        return out
     reader = Reader(frozen=2, device=device, dtype=torch.bfloat16)
     packed, _ = read_adapter(adapter)
     reader.load(unpack(packed, {k: v.float().cpu() for k, v in reader.base.items()}))
-    out = {}
     with torch.inference_mode():
-        for scope in scopes:
+        for scope in missing:
             windows = reader.upper(reader.windows(scope.windows()))
             logits, null, _ = reader.score(reader.upper(reader.questions(scope.questions)), windows)
             out[scope.name] = (logits - null[:, None]).cpu().numpy()
+    if kept:
+        np.savez(kept, **out)
     return out
 
 
@@ -242,7 +256,6 @@ def train(
     late: dict[str, NDArray[np.float32]],
     recipe: Recipe,
     checkpoint: Path | None,
-    steps: int | None = None,
 ) -> None:
     """Minimise the listwise loss, a few questions of one scope a step."""
     rng = random.Random(recipe.seed)
@@ -284,8 +297,6 @@ def train(
     for number, (scope, rows) in enumerate(step for epoch in epochs for step in epoch):
         if number < done:
             continue
-        if number == steps:
-            break
         draw = random.Random(f"{recipe.seed} {number}")
         asked = []
         for i in rows:
@@ -331,54 +342,6 @@ def train(
             torch.save(kept, checkpoint)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
-    """One question as both stages see it: `late (n,)` logits against the null of all sentences; of
-    those that were read, their positions, the cross-encoder's logits and the short answers."""
-
-    scope: str
-    source: str
-    question: Question
-    late: NDArray[np.float32]
-    sentences: tuple[int, ...]
-    cross: NDArray[np.float32]
-    shorts: tuple[str, ...]
-
-
-@torch.inference_mode()
-def measure(
-    trainer: Trainer, scopes: Sequence[Scope], late: dict[str, NDArray[np.float32]], count: int
-) -> list[Row]:
-    """Every question of the scopes, read."""
-    out = []
-    for scope in scopes:
-        for i, q in enumerate(scope.questions):
-            scores = late[scope.name][i]
-            blocks = chosen_blocks(scope, scores, (), count, None)
-            evidence, span, (read,) = trainer.read([(q, blocks)])
-            logits = sentence_logits(evidence, read)
-            best: dict[int, tuple[float, str]] = {}
-            for s, logit, (r, a, b) in zip(read.sentences, logits.tolist(), read.places, strict=True):
-                sums = span[r, a:b, 0][:, None] + span[r, a:b, 1][None]
-                sums = sums.masked_fill(~torch.ones_like(sums, dtype=torch.bool).triu().tril(29), -1e9)
-                x, y = divmod(int(sums.argmax()), b - a)
-                start, end = int(trainer.offsets[r, a + x, 0]), int(trainer.offsets[r, a + y, 1])
-                if s not in best or logit > best[s][0]:
-                    best[s] = (logit, blocks[r].text[start:end])
-            out.append(
-                Row(
-                    scope=scope.name,
-                    source=scope.source,
-                    question=q,
-                    late=scores,
-                    sentences=tuple(best),
-                    cross=np.array([logit for logit, _ in best.values()], dtype=np.float32),
-                    shorts=tuple(short for _, short in best.values()),
-                )
-            )
-    return out
-
-
 def export(
     state: dict[str, Tensor], base: dict[str, Tensor], rank: int, recipe: dict[str, Any], path: Path
 ) -> None:
@@ -394,17 +357,15 @@ def export(
 def main() -> None:
     """The command."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--interviews", type=Path, default=OWN)
-    parser.add_argument("--first", type=Path, required=True)
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--checkpoint", type=Path)
+    parser.add_argument("--data", type=Path, required=True, help="folder of the public sets")
+    parser.add_argument("--interviews", type=Path, default=OWN, help="folder of the invented interviews")
+    parser.add_argument("--first", type=Path, required=True, help="late interaction's adapter")
+    parser.add_argument("--out", type=Path, required=True, help="where the weights are written")
+    parser.add_argument("--checkpoint", type=Path, help="keep the state here, and resume")
     parser.add_argument("--sets", default=",".join(Recipe().sets))
     parser.add_argument("--epochs", type=int, default=Recipe().epochs)
     parser.add_argument("--lr", type=float, default=Recipe().lr)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--from-late", action="store_true")
-    parser.add_argument("--steps", type=int)
     parser.add_argument("--rank", type=int, default=64, help="rank of the stored differences")
     args = parser.parse_args()
     recipe = Recipe(
@@ -413,21 +374,14 @@ def main() -> None:
     torch.manual_seed(recipe.seed)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     scopes = training_scopes(args.data, args.interviews, recipe.sets, recipe.seed)
-    held = validation_scopes(args.data, args.interviews)
     log(f"{recipe}, {len(scopes)} scopes, {sum(len(s.questions) for s in scopes)} questions, {device}")
-    kept = args.out.with_suffix(".late.npz")
-    if kept.is_file():
-        late = dict(np.load(kept))
-    else:
-        late = late_scores(args.first, [*scopes, *held], device)
-        np.savez(kept, **late)
+    late = late_scores(args.first, scopes, device, args.checkpoint)
     log("late interaction scored")
     trainer = Trainer(device=device)
-    if args.from_late:
-        packed, _ = read_adapter(args.first)
-        state = unpack(packed, {k: v.float() for k, v in trainer.base.items()})
-        trainer.load({f"encoder.{k}": v for k, v in state.items()})
-    train(trainer, scopes, late, recipe, args.checkpoint, args.steps)
+    packed, _ = read_adapter(args.first)
+    state = unpack(packed, {k: v.float() for k, v in trainer.base.items()})
+    trainer.load({f"encoder.{k}": v for k, v in state.items()})
+    train(trainer, scopes, late, recipe, args.checkpoint)
     export(trainer.state(), trainer.base, args.rank, asdict(recipe), args.out)
 
 

@@ -51,6 +51,7 @@ def write(path: Path, packed: dict[str, Tensor], card: dict[str, Any]) -> None:
     meta = {k: v if isinstance(v, str) else json.dumps(v) for k, v in card.items()}
     path.parent.mkdir(parents=True, exist_ok=True)
     save_file(packed, str(path), metadata={"base_sha256": BASE_SHA256, **meta})
+    path.chmod(0o644)
 
 
 def rewrite(path: Path, card: dict[str, Any]) -> None:
