@@ -18,7 +18,7 @@ ALLOWED = {
 HEAVY = {
     "faiss": {"index/vectors.py"},
     "sentence_transformers": {"index/encoder.py", "rag/models.py"},
-    "torch": {"index/encoder.py", "rag/models.py"},
+    "torch": {"index/encoder.py", "rag/cross.py", "rag/models.py"},
     "gradio": {"ui/page.py"},
     "bm25s": {"index/lexical.py"},
     "sentencex": {"index/sentences.py"},

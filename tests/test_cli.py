@@ -131,9 +131,11 @@ def test_another_transcript_is_asked_by_its_path(run: Run, talk: Path) -> None:
     status, out, err = run("ask", "-t", talk, "--json", "Why was the old bridge closed?")
     assert (status, err) == (0, "")
     entry = json.loads(out)
-    quotes = [q for s in entry.get("statements", []) for q in s["quotes"]] + entry.get("nearest", [])
-    assert {quote["role"] for quote in quotes} == {"interviewee"}
-    assert any("northern cable had rusted" in quote["text"] for quote in quotes)
+    assert entry["reply"] == "answer"
+    quotes = [q for s in entry["statements"] for q in s["quotes"]]
+    assert {quote["speaker"] for quote in quotes} == {"Tom Reed"}
+    assert all(quote["text"] in DIALOGUE for quote in quotes)
+    assert {quote["turn_id"] for quote in quotes} == {1}
 
 
 def test_indexing_says_what_it_did_and_does_nothing_twice(run: Run, talk: Path) -> None:
