@@ -1,4 +1,4 @@
-"""Embeddings kept by their text, so that nothing is embedded twice.
+"""Embeddings kept by their text, and judgements of blocks, so that nothing is read twice.
 
 The public suites hold tens of thousands of passages. What was embedded once lies in one SQLite file
 for each encoder, as half floats, which is how an index keeps its tokens as well; the first run goes
@@ -9,14 +9,16 @@ import hashlib
 import json
 import sqlite3
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from eval.cases import CaseError
-from index.chunks import Window
-from index.encoder import EncodedQuestion, EncodedWindows, Encoder, Floats, Progress
+from index.chunks import Block, Window
+from index.encoder import EncodedQuestion, EncodedWindows, Encoder, Floats, Progress, file_sha256
+from rag.cross import CrossEncoder, Judged
 
 _BLOCK = 512
 """How many windows are embedded before they are written."""
@@ -113,6 +115,15 @@ class CachedEncoder(RememberingEncoder):
         rows, spans = kept
         return EncodedQuestion(vector=rows[0], tokens=rows[1:], spans=spans)
 
+    def note(self, key: bytes) -> Any:
+        """What was kept under a key, if anything was."""
+        row = self._store.execute("SELECT places FROM kept WHERE text = ?", (key,)).fetchone()
+        return json.loads(row[0]) if row else None
+
+    def keep_note(self, key: bytes, value: Any) -> None:
+        """Keep something that is not an embedding."""
+        self._store.execute("INSERT OR REPLACE INTO kept VALUES (?, 0, ?, ?)", (key, json.dumps(value), b""))
+
     def _read(self, key: bytes) -> tuple[Any, tuple[tuple[int, int], ...]] | None:
         row = self._store.execute("SELECT d, places, rows FROM kept WHERE text = ?", (key,)).fetchone()
         if row is None:
@@ -130,6 +141,27 @@ class CachedEncoder(RememberingEncoder):
             ),
         )
         self._store.execute("COMMIT")
+
+
+class CachedCrossEncoder(CrossEncoder):
+    """The cross-encoder that ships; what it thought of a block is kept beside the embeddings."""
+
+    def __init__(self, kept: CachedEncoder) -> None:
+        super().__init__()
+        self._kept = kept
+        self._fingerprint = file_sha256(self.path)
+
+    def judge(self, question: str, blocks: Sequence[Block]) -> list[list[Judged | None]]:
+        """Read the blocks that this question never met, and look up the others."""
+        keys = [_key("judged", self._fingerprint, question, block.text, block.spans) for block in blocks]
+        found = [self._kept.note(key) for key in keys]
+        fresh = [i for i, kept in enumerate(found) if kept is None]
+        if fresh:
+            judged = super().judge(question, [blocks[i] for i in fresh])
+            for i, judgements in zip(fresh, judged, strict=True):
+                found[i] = [asdict(j) if j else None for j in judgements]
+                self._kept.keep_note(keys[i], found[i])
+        return [[Judged(**j) if j else None for j in kept or ()] for kept in found]
 
 
 def _key(*parts: object) -> bytes:

@@ -13,7 +13,7 @@ from time import perf_counter
 import numpy as np
 
 from eval import metrics, public
-from eval.cache import CachedEncoder
+from eval.cache import CachedCrossEncoder, CachedEncoder
 from eval.cases import Case, CaseError
 from eval.measures import MEASURES, Measure, averaged, ranked
 from eval.public import Scope
@@ -26,6 +26,7 @@ from index.encoder import DEFAULT_ENCODER, PUBLISHED, Encoder
 from index.lexical import LexicalIndex
 from index.store import make_index
 from rag.pipeline import Interview
+from rag.trained import TrainedReader
 
 TEXTS = Path(__file__).parent / "data" / "suites.toml"
 """Titles, notes, floors and published figures of the suites."""
@@ -102,7 +103,11 @@ def _first(scopes: Iterator[Scope], limit: int | None) -> Iterator[Scope]:
 
 
 def _asked(scope: Scope, encoder: Encoder) -> InterviewSystem:
-    return InterviewSystem(Interview(make_index(scope.transcript, encoder, scope.units).index, encoder))
+    index = make_index(scope.transcript, encoder, scope.units).index
+    reader = None
+    if isinstance(encoder, CachedEncoder) and encoder.name == DEFAULT_ENCODER:
+        reader = TrainedReader(CachedCrossEncoder(encoder))
+    return InterviewSystem(Interview(index, encoder, reader=reader))
 
 
 # Systems that only find --------------------------------------------------------------------

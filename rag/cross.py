@@ -67,6 +67,15 @@ class CrossEncoder:
     def read(self, question: str, blocks: Sequence[Block]) -> dict[int, Judged]:
         """What is thought of the sentences of the blocks, by their positions; the better judgement of a
         sentence that stands in two. A sentence that is cut off in a long block is left out."""
+        found: dict[int, Judged] = {}
+        for block, judgements in zip(blocks, self.judge(question, blocks), strict=True):
+            for sentence, judged in zip(block.sentences, judgements, strict=True):
+                if judged and (sentence not in found or judged.logit > found[sentence].logit):
+                    found[sentence] = judged
+        return found
+
+    def judge(self, question: str, blocks: Sequence[Block]) -> list[list[Judged | None]]:
+        """For each block what is thought of each of its sentences; `None` where it is cut off."""
         import torch
 
         tokenizer, model, own = self._loaded
@@ -84,17 +93,16 @@ class CrossEncoder:
             hidden = model(**features).last_hidden_state
             logits = torch.nn.functional.linear(hidden, own["weight"], own["bias"]).numpy()
         of_block = features["token_type_ids"].numpy() == 1
-        judged: dict[int, Judged] = {}
+        judgements: list[list[Judged | None]] = []
         for row, block in enumerate(blocks):
-            for sentence, (start, end) in zip(block.sentences, block.spans, strict=True):
+            judgements.append([])
+            for start, end in block.spans:
                 inside = of_block[row] & (offsets[row, :, 0] < end) & (offsets[row, :, 1] > start)
                 places = np.flatnonzero(inside)
-                if not len(places):
-                    continue
-                found = _judged(logits[row, places], offsets[row, places] - start)
-                if sentence not in judged or found.logit > judged[sentence].logit:
-                    judged[sentence] = found
-        return judged
+                judgements[-1].append(
+                    _judged(logits[row, places], offsets[row, places] - start) if len(places) else None
+                )
+        return judgements
 
 
 def _judged(logits: Floats, offsets: Floats) -> Judged:

@@ -8,14 +8,17 @@ import numpy as np
 import pytest
 
 from eval import suites
-from eval.cache import CachedEncoder
+from eval.cache import CachedCrossEncoder, CachedEncoder
 from eval.cases import Case, CaseError
 from eval.commands import run_suite
 from eval.public import canard, locomo, qmsum, squad2_articles, squad2_paragraphs
 from eval.runner import Progress
 from eval.suites import SUITES, run_public, squad_scores
-from index.chunks import Window
+from index.chunks import Window, make_block
 from index.encoder import EncodedQuestion, EncodedWindows
+from index.sentences import split_sentences
+from index.transcript import Transcript
+from rag.cross import CrossEncoder
 from tests.conftest import HashEncoder
 
 CONTEXT = " Normandy lies in France. The duke came in 911, it is said."
@@ -223,3 +226,22 @@ def test_progress_counts_all_cases(data: Path, tmp_path: Path, monkeypatch: pyte
     progress: Progress = lambda *counts: seen.append(counts)  # noqa: E731
     run_public("squad2-article", data, tmp_path / "kept", progress=progress)
     assert seen[-1] == (2, 2)
+
+
+def test_what_a_block_was_thought_of_is_kept(
+    tmp_path: Path, lavrov: Transcript, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sentences = split_sentences(lavrov)
+    blocks = [make_block(lavrov, sentences, 0, 4), make_block(lavrov, sentences, 100, 104)]
+    first = CachedCrossEncoder(CachedEncoder(HashEncoder(), tmp_path)).read("Who was invited?", blocks)
+    assert first == CrossEncoder().read("Who was invited?", blocks)
+
+    def judge(*_: object) -> None:
+        raise AssertionError("read again")
+
+    monkeypatch.setattr(CrossEncoder, "judge", judge)
+    second = CachedCrossEncoder(CachedEncoder(HashEncoder(), tmp_path))
+    assert second.read("Who was invited?", blocks) == first
+    assert set(second.read("Who was invited?", blocks[1:])) == set(range(100, 105))
+    with pytest.raises(AssertionError, match="read again"):
+        second.read("Who was not invited?", blocks)
