@@ -1,10 +1,10 @@
-"""The adapter: what training changed in the encoder, and the reader's own weights.
+"""Adapters: what training changed in the encoder, and the reader's own weights.
 
-One safetensors file of 16-bit floats. A matrix `name` that was changed is stored as two factors,
+A safetensors file of 16-bit floats. A matrix `name` that was changed is stored as two factors,
 `name.a (out, r)` and `name.b (r, in)`, whose product is added to the published one (low rank, after
-LoRA, arXiv:2106.09685); a vector stands there whole. `encoder.` names are the encoder's own,
-`interaction.` the last stage's, `reader.` the heads of late interaction (see `rag.trained`). How it
-was made: `training/`, and `MODEL_CARD.md` beside it.
+LoRA, arXiv:2106.09685); a vector stands there whole. `encoder.` names are the encoder's own, `reader.`
+the heads of late interaction (see `rag.trained`). The cross-encoder's file (`rag.cross`) is made
+alike. How they were made: `training/`, and `MODEL_CARD.md` beside the file.
 """
 
 import json
@@ -23,7 +23,7 @@ Array = NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Adapter:
-    """Tensors by name, and the figures that belong to them: `share`, `confidence`, `figures`."""
+    """Tensors by name, and what belongs to them: recipe, figures, a few numbers of the reader."""
 
     tensors: dict[str, Array]
     metadata: dict[str, Any]
