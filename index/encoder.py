@@ -197,7 +197,8 @@ class Encoder:
     def knows_word(self, word: str) -> bool:
         """Whether the vocabulary has a word, or a shorter form of it before an ending; the words that
         it lacks are rare ones, names, and misspelt ones."""
-        pieces = [piece.strip("#\u2581\u0120") for piece in self.model.tokenizer.tokenize(word)]
+        with self._lock:
+            pieces = [piece.strip("#\u2581\u0120") for piece in self.model.tokenizer.tokenize(word)]
         first, *rest = pieces or [""]
         return not rest or (len(rest) == 1 and rest[0] in ENDINGS and len(first) > len(rest[0]) + 1)
 

@@ -83,7 +83,7 @@ class CrossEncoder:
             features = tokenizer(
                 [question] * len(blocks),
                 [block.text for block in blocks],
-                truncation="only_second",
+                truncation="longest_first",
                 max_length=MAX_TOKENS,
                 padding=True,
                 return_offsets_mapping=True,

@@ -94,7 +94,8 @@ class TrainedReader:
             if place < len(cross) and matches.candidates[place] == sentence:
                 cross[place] = found.logit
                 read.append(place)
-        asked = np.intersect1d(read, eligible)
+        # Of a very long question's blocks little is left, perhaps nothing that may answer.
+        asked = np.intersect1d(read, eligible) if np.isin(read, eligible).any() else best[:1]
         top = np.sort(scores[asked] + cross[asked])[::-1]
         features = [
             np.logaddexp.reduce(late[eligible].astype(np.float64)) - null,

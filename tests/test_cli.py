@@ -136,6 +136,7 @@ def test_another_transcript_is_asked_by_its_path(run: Run, talk: Path) -> None:
     assert {quote["speaker"] for quote in quotes} == {"Tom Reed"}
     assert all(quote["text"] in DIALOGUE for quote in quotes)
     assert {quote["turn_id"] for quote in quotes} == {1}
+    assert "northern cable had rusted" in entry["hits"][0]["text"]
 
 
 def test_indexing_says_what_it_did_and_does_nothing_twice(run: Run, talk: Path) -> None:

@@ -1,5 +1,6 @@
 """The reader that ships: its arithmetic equals its reference, and its weights are the ones that ship."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -8,13 +9,13 @@ import torch
 from transformers import AutoModel, AutoTokenizer
 
 from index.adapter import Adapter, published_weights, shipped_adapter
-from index.chunks import blocks_around, make_block
+from index.chunks import Block, blocks_around, make_block
 from index.encoder import DEFAULT_ENCODER, PUBLISHED, Encoder
 from index.sentences import split_sentences
 from index.transcript import Transcript, parse_transcript
-from rag.cross import CrossEncoder
+from rag.cross import CrossEncoder, Judged
 from rag.pipeline import Interview
-from rag.question import contextualise
+from rag.question import MAX_QUESTION, contextualise
 from rag.reader import MAX_SHORT_ANSWER, whole_words
 from rag.retrieval import View, match
 from rag.trained import BLOCKS, TrainedReader, late_heads, late_scores
@@ -65,6 +66,25 @@ def test_what_is_cut_off_in_a_long_block_is_left_out() -> None:
     assert len(sentences) == 6  # a sentence without end is cut every 600 characters: 120 tokens here
     judged = CrossEncoder().read("What?", [make_block(transcript, sentences, 0, 5)])
     assert set(judged) == {0, 1, 2, 3}
+
+
+def test_a_very_long_question_is_read_with_what_is_left_of_a_block(interview: Interview) -> None:
+    question = ("why did he say so about the new law " * 60)[:MAX_QUESTION].strip()
+    block = make_block(interview.transcript, interview.index.sentences, 100, 104)
+    assert 0 < len(CrossEncoder().read(question, [block])) <= 5
+    assert 0 <= interview.ask(question).confidence <= 1
+
+
+def test_confidence_needs_nothing_that_may_answer_among_what_was_read(interview: Interview) -> None:
+    class Nothing(CrossEncoder):
+        def read(self, question: str, blocks: Sequence[Block]) -> dict[int, Judged]:  # noqa: ARG002
+            return {0: Judged(logit=-9.0, start=0, end=1, probability=0.0)}
+
+    index = interview.index
+    assert index.transcript.turns[index.sentences[0].turn_id].role == "interviewer"
+    question = contextualise("Who was not invited?", (), interview.transcript, interview.encoder)
+    evidence = TrainedReader(Nothing()).evidence(question, index, match(index, question))
+    assert np.isfinite(evidence.features).all()
 
 
 @pytest.mark.parametrize(
