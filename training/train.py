@@ -71,7 +71,7 @@ def train(reader: Reader, scopes: list[Scope], recipe: Recipe, checkpoint: Path 
     total = sum(map(len, epochs))
     optimizer = torch.optim.AdamW(
         [
-            {"params": reader.masters, "lr": recipe.lr, "weight_decay": 0.01},
+            {"params": reader.masters.weights, "lr": recipe.lr, "weight_decay": 0.01},
             {"params": list(reader.heads.parameters()), "lr": recipe.heads_lr, "weight_decay": 0.0},
         ]
     )
@@ -108,12 +108,12 @@ def train(reader: Reader, scopes: list[Scope], recipe: Recipe, checkpoint: Path 
             gold, near = (m.to(reader.device) for m in marks(asked, len(scope.sentences)))
             value = loss(logits, null, cosine, gold, near, near_weight=recipe.near_weight, dense=recipe.dense)
             value.backward()  # type: ignore[no-untyped-call]
-            reader.take_gradients()
-            torch.nn.utils.clip_grad_norm_(reader.masters, 1.0)
+            reader.masters.take_gradients()
+            torch.nn.utils.clip_grad_norm_(reader.masters.weights, 1.0)
             optimizer.step()
             optimizer.zero_grad()
             schedule.step()
-            reader.refresh()
+            reader.masters.refresh()
             sums += value.item()
             if not math.isfinite(sums):
                 raise FloatingPointError(f"the loss is not finite at {scope.name}: lower the learning rate")
