@@ -17,7 +17,7 @@ import math
 import random
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -31,23 +31,23 @@ from rag.cross import MAX_TOKENS
 from training.data import SPAN_KINDS, Question, Scope, training_scopes
 from training.export import pack, unpack, write
 from training.export import read as read_adapter
-from training.model import Masters, Reader, loss, published_encoder
+from training.model import Masters, Reader, loss, published_encoder, working_dtype
 from training.train import OWN, log
-
-SOURCES = {"interviews": 1.0, "squad2": 0.5, "friendsqa": 0.25, "molweni": 0.1, "qamr": 0.4, "selqa": 0.5}
-"""Which share of a set's questions is read in one epoch."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
-    """What a run is made of."""
+    """What a run is made of. `shares` says which share of each set's questions is read in one epoch;
+    the first `frozen` layers, and what stands before them, stay as they are."""
 
-    sets: tuple[str, ...] = ("interviews", "squad2", "friendsqa", "qamr", "selqa")
+    shares: dict[str, float] = field(
+        default_factory=lambda: {"interviews": 1.0, "squad2": 0.5, "friendsqa": 0.25, "qamr": 0.4, "selqa": 0.5}
+    )
     epochs: int = 2
     lr: float = 8e-5
     heads_lr: float = 1e-3
     questions: int = 8
     blocks: int = 5
+    frozen: int = 0
     seed: int = 0
 
 
@@ -82,16 +82,24 @@ class Read:
 class Trainer:
     """The cross-encoder in training, with float32 masters of its bf16 weights."""
 
-    def __init__(self, *, device: str) -> None:
+    def __init__(self, *, frozen: int, start: dict[str, Tensor], device: str) -> None:
         encoder, self.tokenizer = published_encoder()
         self.base = {k: v.clone() for k, v in encoder.state_dict().items()}
         self.device = device
-        self.model = CrossEncoder(encoder, encoder.config.hidden_size).to(device, torch.bfloat16).eval()
+        self.model = CrossEncoder(encoder, encoder.config.hidden_size)
+        self._start = {**{f"encoder.{k}": v.float() for k, v in self.base.items()}, **start}
+        self.model.load_state_dict(self._start, strict=False)
+        self.model.to(device, working_dtype(device)).eval()
         encoder.embeddings.requires_grad_(False)
-        encoder.embeddings.token_type_embeddings.requires_grad_(True)
+        encoder.embeddings.token_type_embeddings.requires_grad_(not frozen)
+        encoder.encoder.layer[:frozen].requires_grad_(False)
         if encoder.pooler is not None:
             encoder.pooler.requires_grad_(False)
         self.masters = Masters((n, p) for n, p in self.model.named_parameters() if p.requires_grad)
+
+    def state(self) -> dict[str, Tensor]:
+        """Every weight, the ones that stayed as they were included."""
+        return self._start | self.masters.state()
 
     def read(self, asked: Sequence[tuple[Question, Sequence[Block]]]) -> tuple[Tensor, Tensor, list[Read]]:
         """Token logits `(b, l)` and `(b, l, 2)` of all blocks, and where the sentences stand."""
@@ -198,7 +206,7 @@ def late_scores(
     ]
     if not missing:
         return out
-    reader = Reader(frozen=2, device=device, dtype=torch.bfloat16)
+    reader = Reader(frozen=2, device=device)
     packed, _ = read_adapter(adapter)
     reader.load(unpack(packed, {k: v.float().cpu() for k, v in reader.base.items()}))
     with torch.inference_mode():
@@ -224,7 +232,7 @@ def train(
     for _ in range(recipe.epochs):
         steps = []
         for scope in scopes:
-            share = SOURCES[scope.source]
+            share = recipe.shares[scope.source]
             asked = [i for i in range(len(scope.questions)) if rng.random() < share]
             rng.shuffle(asked)
             steps += [
@@ -305,42 +313,70 @@ def export(
 ) -> None:
     """Write the changed weights for the program: the encoder's under their own names, the heads as
     `head.weight (3, d)` and `head.bias (3,)`: evidence, first and last token of the short answer."""
-    changed = {n.removeprefix("encoder."): w for n, w in state.items() if n.startswith("encoder.")}
+    changed = {
+        name: weight
+        for name, published in base.items()
+        if not torch.equal(weight := state[f"encoder.{name}"], published.float())
+    }
     packed = pack(changed, {k: v.float() for k, v in base.items()}, rank)
     for part in ("weight", "bias"):
         packed[f"head.{part}"] = torch.cat([state[f"evidence.{part}"], state[f"span.{part}"]])
     write(path, packed, {"recipe": recipe | {"rank": rank}})
 
 
+def started_from(path: Path, base: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The weights in a file: those of a cross-encoder, or of the encoder that late interaction trained."""
+    packed, _ = read_adapter(path)
+    state = unpack(packed, {k: v.float() for k, v in base.items()})
+    heads = {}
+    for part in ("weight", "bias"):
+        if (both := state.pop(f"head.{part}", None)) is not None:
+            heads |= {f"evidence.{part}": both[:1], f"span.{part}": both[1:]}
+    return {f"encoder.{k}": v for k, v in state.items() if not k.startswith("reader.")} | heads
+
+
 def main() -> None:
     """The command."""
+    usual = Recipe()
+    shares = ",".join(f"{name}={share}" for name, share in usual.shares.items())
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True, help="folder of the public sets")
     parser.add_argument("--interviews", type=Path, default=OWN, help="folder of the invented interviews")
+    parser.add_argument("--since", type=int, default=0, help="leave out interviews of smaller numbers")
     parser.add_argument("--first", type=Path, required=True, help="late interaction's adapter")
+    parser.add_argument("--start", type=Path, help="begin with this cross-encoder, not with that adapter")
     parser.add_argument("--out", type=Path, required=True, help="where the weights are written")
     parser.add_argument("--checkpoint", type=Path, help="keep the state here, and resume")
-    parser.add_argument("--sets", default=",".join(Recipe().sets))
-    parser.add_argument("--epochs", type=int, default=Recipe().epochs)
-    parser.add_argument("--lr", type=float, default=Recipe().lr)
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--shares", default=shares, help="of each set's questions, read in an epoch")
+    parser.add_argument("--epochs", type=int, default=usual.epochs)
+    parser.add_argument("--lr", type=float, default=usual.lr)
+    parser.add_argument("--blocks", type=int, default=usual.blocks)
+    parser.add_argument("--frozen", type=int, default=usual.frozen, help="layers that stay as they are")
+    parser.add_argument("--seed", type=int, default=usual.seed)
     parser.add_argument("--rank", type=int, default=64, help="rank of the stored differences")
     args = parser.parse_args()
     recipe = Recipe(
-        sets=tuple(s for s in args.sets.split(",") if s), epochs=args.epochs, lr=args.lr, seed=args.seed
+        shares={k: float(v) for k, v in (part.split("=") for part in args.shares.split(","))},
+        epochs=args.epochs,
+        lr=args.lr,
+        blocks=args.blocks,
+        frozen=args.frozen,
+        seed=args.seed,
     )
     torch.manual_seed(recipe.seed)
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    scopes = training_scopes(args.data, args.interviews, recipe.sets, recipe.seed)
+    scopes = [
+        s
+        for s in training_scopes(args.data, args.interviews, tuple(recipe.shares), recipe.seed)
+        if s.source != "interviews" or int(s.name) >= args.since
+    ]
     log(f"{recipe}, {len(scopes)} scopes, {sum(len(s.questions) for s in scopes)} questions, {device}")
     late = late_scores(args.first, scopes, device, args.checkpoint)
     log("late interaction scored")
-    trainer = Trainer(device=device)
-    packed, _ = read_adapter(args.first)
-    state = unpack(packed, {k: v.float() for k, v in trainer.base.items()})
-    trainer.masters.load({f"encoder.{k}": v for k, v in state.items()})
+    base = {k: v.clone() for k, v in published_encoder()[0].state_dict().items()}
+    trainer = Trainer(frozen=recipe.frozen, start=started_from(args.start or args.first, base), device=device)
     train(trainer, scopes, late, recipe, args.checkpoint)
-    export(trainer.masters.state(), trainer.base, args.rank, asdict(recipe), args.out)
+    export(trainer.state(), trainer.base, args.rank, asdict(recipe), args.out)
 
 
 if __name__ == "__main__":

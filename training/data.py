@@ -18,6 +18,7 @@ import json
 import random
 import re
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -431,7 +432,10 @@ def validation_scopes(folder: Path, own: Path) -> list[Scope]:
 
 
 if __name__ == "__main__":
-    for scope in interviews(Path(sys.argv[1])):
-        sys.stdout.write(
-            f"{scope.name}: {len(scope.sentences)} sentences, {len(scope.questions)} questions\n"
-        )
+    for argument in map(Path, sys.argv[1:]):
+        for scope in interviews(argument) if argument.is_dir() else [read_interview(argument)]:
+            kinds = Counter(q.kind for q in scope.questions)
+            sys.stdout.write(
+                f"{scope.name}: {len(scope.sentences)} sentences, {len(scope.questions)} questions "
+                f"({', '.join(f'{kind} {count}' for kind, count in kinds.most_common())})\n"
+            )

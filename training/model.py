@@ -70,6 +70,13 @@ def published_encoder() -> tuple[Any, Any]:
     return model, encoder.tokenizer
 
 
+def working_dtype(device: str) -> torch.dtype:
+    """bfloat16 where the hardware computes with it, else float32: emulated, it is eighty times slower."""
+    on_cpu = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    is_fast = torch.cuda.is_bf16_supported(including_emulation=False) if device == "cuda" else on_cpu
+    return torch.bfloat16 if is_fast else torch.float32
+
+
 class Masters:
     """Float32 masters of weights whose working copy is rounded."""
 
@@ -109,7 +116,8 @@ class Masters:
 class Reader:
     """The encoder in training: frozen lower layers, and upper layers with float32 masters."""
 
-    def __init__(self, *, frozen: int, device: str, dtype: torch.dtype) -> None:
+    def __init__(self, *, frozen: int, device: str) -> None:
+        dtype = working_dtype(device)
         model, self.tokenizer = published_encoder()
         self.base = {k: v.clone() for k, v in model.state_dict().items()}
         self.model = model.to(device=device, dtype=dtype).eval().requires_grad_(False)

@@ -21,6 +21,7 @@ from training.evaluate import (
     show,
 )
 from training.export import pack, unpack, write
+from training.export import read as read_adapter
 from training.model import Batch, Reader, loss
 
 OWN = Path(__file__).parent / "interviews"
@@ -145,7 +146,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--most-interviews", type=int, help="train on this many interviews only")
     parser.add_argument("--dense", type=float, default=Recipe().dense)
-    parser.add_argument("--start", type=Path, help="begin with these weights")
+    parser.add_argument("--start", type=Path, help="begin with this adapter")
     parser.add_argument("--rank", type=int, default=96, help="rank of the stored differences")
     parser.add_argument("--near-weight", type=float, default=Recipe().near_weight)
     args = parser.parse_args()
@@ -159,14 +160,14 @@ def main() -> None:
     )
     torch.manual_seed(recipe.seed)
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    reader = Reader(frozen=recipe.frozen, device=device, dtype=torch.bfloat16)
+    reader = Reader(frozen=recipe.frozen, device=device)
     scopes = training_scopes(args.data, args.interviews, recipe.sets, recipe.seed)
     own = [s for s in scopes if s.source == "interviews"]
     scopes = [s for s in scopes if s.source != "interviews"] + own[: args.most_interviews]
     log(f"{recipe}, {len(scopes)} scopes, {sum(len(s.questions) for s in scopes)} questions, {device}")
     if args.start:
-        kept = torch.load(args.start, weights_only=True)
-        reader.load(kept.get("state", kept))
+        packed, _ = read_adapter(args.start)
+        reader.load(unpack(packed, {k: v.float().cpu() for k, v in reader.base.items()}))
     train(reader, scopes, recipe, args.checkpoint)
     export(reader, recipe, args)
 
