@@ -19,6 +19,10 @@ NEAREST = 3
 """How many near passages an abstention offers."""
 UNFOUNDED = 0.05
 """The most that can be thought of an answer to a question that asks for nothing or nobody."""
+CONTENTS = 20
+"""How many of the interviewer's questions tell what a transcript is about."""
+OVERVIEW = 0.9
+"""How likely it is that those questions are what somebody wants who asks for the topics."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,7 +32,7 @@ class Policy:
     (`list_within` where the question asks for several things), up to `most` (`most_in_list`)."""
 
     answer_from: float = 0.5
-    second_within: float = 0.5
+    second_within: float = 1.0
     list_within: float = 3.0
     most: int = 2
     most_in_list: int = 6
@@ -59,7 +63,16 @@ def compose(
     hits: Sequence[Hit],
     policy: Policy = POLICY,
 ) -> Reply:
-    """The answer where the reader is sure enough, else the fitting kind of no."""
+    """The answer where the reader is sure enough, else the fitting kind of no. What the interview is
+    about, its interviewer's questions tell: nothing is summarised."""
+    if question.is_about_whole and (contents := _contents(index)):
+        return Answer(
+            question=question.asked,
+            read_as=question.text,
+            statements=tuple(Statement(quotes=(quote,), support=OVERVIEW) for quote in contents),
+            hits=tuple(hits),
+            confidence=OVERVIEW,
+        )
     ranked = [
         _Scored(sentence=int(matches.candidates[place]), score=float(reading.scores[place]))
         for place in np.argsort(-reading.scores, kind="stable")
@@ -102,6 +115,19 @@ def compose(
         hits=tuple(hits),
         confidence=reading.confidence,
     )
+
+
+def _contents(index: Index) -> list[Quote]:
+    """What the interviewer asks, in order: of each turn the sentences from its first question to its
+    last; the longest `CONTENTS` where there are more."""
+    asked: dict[int, list[int]] = {}
+    for i, sentence in enumerate(index.sentences):
+        words = index.transcript.text[sentence.start : sentence.end]
+        if _role(index, i) == "interviewer" and re.search("[?？؟]", words):
+            asked.setdefault(sentence.turn_id, []).append(i)
+    quotes = [_quote(index, places[0], places[-1]) for places in asked.values()]
+    longest = sorted(quotes, key=lambda q: q.start - q.end)[:CONTENTS]
+    return sorted(longest, key=lambda q: q.start)
 
 
 def _role(index: Index, sentence: int) -> Role:

@@ -47,6 +47,23 @@ _INTERVIEWER = re.compile(
     r"|\bwho (asks|asked|is asking|is interviewing|interviews|interviewed)\b",
     re.IGNORECASE,
 )
+_ALL = r"(it|this|that|everything|(the|this|that) (whole |entire )?(interview|conversation|transcript|talk))"
+_TOPICS = r"(main |key |important |major )?(topics|subjects|themes|points|takeaways|questions)"
+_SPOKEN = r"(covered|discussed|raised|treated|talked about|touched on)"
+_WHOLE = re.compile(
+    r"^\W*(((please|can|could) )?(you )?(give (me )?)?(a |an |the )?(short |brief |quick )?"
+    rf"(summary|overview|summari[sz]e|sum up|tl;?dr)( of| for me)?( {_ALL})?( for me)?( please)?"
+    rf"|what(['’]s| is| was) {_ALL}( all)? about"
+    rf"|what (is|was) {_SPOKEN}( (here|in {_ALL}))?"
+    rf"|what (does|did|do) ({_ALL}|they) (cover|talk about|discuss)"
+    rf"|((list|name|tell me|what|which)( are| were)? )?(all )?(the )?{_TOPICS}( of {_ALL}| in {_ALL})?"
+    rf"|(what|which) {_TOPICS} ((are|were) {_SPOKEN}( in {_ALL}| here)?"
+    rf"|(does|did|do) ({_ALL}|they) (cover|talk about|discuss|raise)))\W*$",
+    re.IGNORECASE,
+)
+_POINTS_BACK = re.compile(
+    r"\b(it|this|that)\b(?! (\w+ )?(interview|conversation|transcript|talk)\b)", re.IGNORECASE
+)
 _SMALL = r"(?!(does|is|was|has|his|this|its|us|as|always|perhaps|besides)\b)"
 _LIST = re.compile(
     r"^\W*(list|name|enumerate)\b|\b(he|she|they|guest|minister) (list|name|mention|enumerate|give)s? "
@@ -73,6 +90,7 @@ class Question:
     `asked` is the question as it was put, `text` as it is read: with misspelt words mended.
     `encoded` is all of that together, of which `is_earlier (q,)` says what belongs to the earlier
     questions; `alone` is the question by itself and `previous` the one before it, where there is one.
+    `is_about_whole` says that it asks for the interview's topics, or for a summary.
     """
 
     asked: str
@@ -81,6 +99,7 @@ class Question:
     encoded: EncodedQuestion
     alone: EncodedQuestion | None = None
     previous: EncodedQuestion | None = None
+    is_about_whole: bool
     is_about_interviewer: bool
     is_comparison: bool
     asks_for_list: bool
@@ -158,6 +177,7 @@ def contextualise(text: str, history: Sequence[str], transcript: Transcript, enc
         encoded=encoded,
         alone=others[0] if others else None,
         previous=others[1] if others else None,
+        is_about_whole=_WHOLE.search(words) is not None and not (earlier and _POINTS_BACK.search(words)),
         is_about_interviewer=_names_interviewer(words, transcript),
         is_comparison=_COMPARISON.search(words) is not None,
         asks_for_list=(_LIST.search(words) or _COMPARISON.search(words)) is not None,

@@ -62,7 +62,7 @@ class TrainedReader:
             and (quote := quote_inside(index, sentence, judged.start, judged.end))
         }
         return Reading(
-            scores=evidence.late + np.float32(learnt["share"]) * evidence.cross,
+            scores=weighed(evidence, learnt["share"]),
             confidence=sigmoid(float(confidence)),
             short_answers=shorts,
         )
@@ -105,6 +105,13 @@ class TrainedReader:
         return Evidence(
             late=scores, cross=cross, judged=judged, features=np.array(features, dtype=np.float32)
         )
+
+
+def weighed(evidence: Evidence, share: float) -> Floats:
+    """Both stages' logits as one, `(n,)`, the cross-encoder's `share` times as heavy as late
+    interaction's, on the scale of their sum."""
+    scores = 2 * (evidence.late + share * evidence.cross) / (1 + share)
+    return np.asarray(scores, dtype=np.float32)
 
 
 @cache

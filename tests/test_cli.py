@@ -1,6 +1,7 @@
 """The command line as a user meets it: answers, JSON, batches, and one clear line for bad input."""
 
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -292,6 +293,15 @@ def test_an_index_that_cannot_be_written_to_can_be_asked_while_it_is_current(
     build_index(transcript, tmp_path / "i", hash_encoder)
     monkeypatch.setattr("index.store.FileLock", None)  # any attempt to lock would fail
     assert build_index(transcript, tmp_path / "i", hash_encoder).encoded == 0
+
+
+def test_a_pipe_that_nobody_reads_any_more_is_no_failure() -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [sys.executable, "-m", "ui.cli", "transcript", "--json"]
+    done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_a_full_output_is_one_error() -> None:

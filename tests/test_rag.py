@@ -202,6 +202,38 @@ def test_a_long_transcript_is_searched_by_candidates(
     assert best_hits(index, question, matches, 1)[0].chunk == whole[0].chunk
 
 
+@pytest.mark.parametrize(
+    ("text", "history", "is_about"),
+    [
+        ("Summarise the interview", [], True),
+        ("What is this interview about?", [], True),
+        ("What were the main topics?", [], True),
+        ("What does it cover?", [], True),
+        ("What does it cover?", ["Is there an insurance on the bridge?"], False),
+        ("Summarise this interview", ["Is there an insurance on the bridge?"], True),
+        ("Summarise his position on the ferry", [], False),
+        ("What is the insurance about?", [], False),
+        ("Which topics does he refuse to discuss?", [], False),
+    ],
+)
+def test_the_whole_interview_is_asked_for(
+    text: str, history: list[str], is_about: bool, dialogue: Transcript
+) -> None:
+    assert contextualise(text, history, dialogue, HashEncoder()).is_about_whole is is_about
+
+
+def test_what_an_interview_is_about_its_questions_tell(dialogue: Transcript) -> None:
+    interview = interview_of(dialogue, HashEncoder())
+    reply = interview.ask("What is this interview about?")
+    assert isinstance(reply, Answer)
+    assert [interview.words(q) for q in reply.quotes] == [
+        "Why was the old bridge closed?",
+        "And who pays for the new one?",
+    ]
+    nobody_asks = parse_transcript("Tom Reed: The county pays.\nAnn Ode: It does.\n", "t.txt")
+    assert isinstance(interview_of(nobody_asks, HashEncoder()).ask("Summarise the interview"), Abstention)
+
+
 # Replies ------------------------------------------------------------------------------------
 
 

@@ -20,16 +20,18 @@ import numpy as np
 from eval.metrics import token_f1
 from index.encoder import Encoder
 from index.store import make_index
+from rag.compose import POLICY
 from rag.cross import CrossEncoder
 from rag.pipeline import Interview
 from rag.question import contextualise
 from rag.retrieval import match
-from rag.trained import Evidence, TrainedReader
+from rag.trained import Evidence, TrainedReader, weighed
 from training.data import SPAN_KINDS, Question, Scope, held_out, interviews
 from training.evaluate import Floats, auroc, expected_calibration_error, fit, probability
 from training.export import rewrite
 
-SHARES = (0.25, 0.35, 0.5, 0.7, 1.0, 1.4, 2.0)
+SHARES = (0.35, 0.5, 0.7, 1.0, 1.4, 2.0, 2.8)
+WITHIN = (1.0, 2.0, 3.0, 4.0, 5.0)
 FOLDS = 5
 
 
@@ -63,7 +65,7 @@ def collect(scopes: Sequence[Scope], encoder: Encoder, cross_encoder: CrossEncod
 
 def rank(row: Row, share: float) -> int:
     """How many sentences that may answer score above the best gold one."""
-    scores = row.evidence.late + share * row.evidence.cross
+    scores = weighed(row.evidence, share)
     gold = max(scores[list(row.question.gold)])
     return int(((scores > gold) & (row.eligible > 0)).sum())
 
@@ -92,9 +94,7 @@ def shorts(rows: Sequence[Row], share: float) -> tuple[float, dict[str, float]]:
     found = []
     for row in rows:
         q = row.question
-        best = int(
-            np.argmax(np.where(row.eligible > 0, row.evidence.late + share * row.evidence.cross, -np.inf))
-        )
+        best = int(np.argmax(np.where(row.eligible > 0, weighed(row.evidence, share), -np.inf)))
         if best in q.gold and (judged := row.evidence.judged.get(best)):
             words = row.scope.words(best)
             short = q.short if q.short and q.kind in SPAN_KINDS else None
@@ -113,6 +113,21 @@ def shorts(rows: Sequence[Row], share: float) -> tuple[float, dict[str, float]]:
         "both_f1": max(value),
         "n": len(has),
     }
+
+
+def lists(rows: Sequence[Row], share: float, within: float, most: int) -> tuple[float, float]:
+    """Precision and recall of the sentences that a list question gets where the best `most` within
+    `within` of the best one are quoted."""
+    precision, recall = [], []
+    for row in rows:
+        if row.question.kind == "list":
+            scores = np.where(row.eligible > 0, weighed(row.evidence, share), -np.inf)
+            best = np.argsort(-scores, kind="stable")[:most]
+            chosen = {int(i) for i in best if scores[i] >= scores[best[0]] - within}
+            right = len(chosen & set(row.question.gold))
+            precision.append(right / len(chosen))
+            recall.append(right / len(row.question.gold))
+    return float(np.mean(precision)), float(np.mean(recall))
 
 
 def main() -> None:
@@ -136,6 +151,7 @@ def main() -> None:
         "answered": float((sure[answered] >= 0.5).mean()),
         "declined": float((sure[~answered] < 0.5).mean()),
         "short": short,
+        "lists": {str(w): lists(rows, share, w, POLICY.most_in_list) for w in WITHIN},
         "kinds": {
             kind: {
                 "n": len(own := [r for r in rows if r.question.kind == kind]),

@@ -34,13 +34,20 @@ from training.export import read as read_adapter
 from training.model import Masters, Reader, loss, published_encoder, working_dtype
 from training.train import OWN, log
 
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
     """What a run is made of. `shares` says which share of each set's questions is read in one epoch;
     the first `frozen` layers, and what stands before them, stay as they are."""
 
     shares: dict[str, float] = field(
-        default_factory=lambda: {"interviews": 1.0, "squad2": 0.5, "friendsqa": 0.25, "qamr": 0.4, "selqa": 0.5}
+        default_factory=lambda: {
+            "interviews": 1.0,
+            "squad2": 0.5,
+            "friendsqa": 0.25,
+            "qamr": 0.4,
+            "selqa": 0.5,
+        }
     )
     epochs: int = 2
     lr: float = 8e-5

@@ -401,6 +401,9 @@ def main() -> None:
         _fail(f"{exc.format_message().rstrip('.')}: see 'onrecord --help'")
     except (typer.Abort, KeyboardInterrupt):
         sys.exit(130)
+    except SystemExit as exc:
+        # Click leaves with 1 where the reader of a pipe has gone ("| head -1"), which is no failure.
+        sys.exit(0 if isinstance(exc.__context__, BrokenPipeError) else exc.code)
     except OSError as exc:
         # What is left in the buffer cannot be written either: leave without another attempt.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
