@@ -7,6 +7,7 @@ the earlier questions add is whom a pronoun stands for, and where the talk is.
 """
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -80,6 +81,10 @@ _LIST = re.compile(
 _MANNERS = frozenset(
     stems("hello hi hey thanks thank please good morning afternoon evening day bye goodbye ok okay test")
 )
+_NO_NAMES = frozenset(
+    "the and question answer interviewer host reporter news radio speaker guest minister professor".split()  # noqa: SIM905
+)
+"""What stands in a speaker's label and is nobody's name."""
 _COMPARISON = re.compile(r"\b(both|each|disagree|differ\w*|compare\w*|versus|respectively)\b", re.IGNORECASE)
 
 
@@ -90,7 +95,8 @@ class Question:
     `asked` is the question as it was put, `text` as it is read: with misspelt words mended.
     `encoded` is all of that together, of which `is_earlier (q,)` says what belongs to the earlier
     questions; `alone` is the question by itself and `previous` the one before it, where there is one.
-    `is_about_whole` says that it asks for the interview's topics, or for a summary.
+    `is_about_whole` says that it asks for the interview's topics, or for a summary; `names` is the
+    speaker that it names, where it names one of several who answer.
     """
 
     asked: str
@@ -103,6 +109,7 @@ class Question:
     is_about_interviewer: bool
     is_comparison: bool
     asks_for_list: bool
+    names: str | None = None
 
     def may_be_answered_by(self, role: Role) -> bool:
         """The interviewer's words answer what is asked about the interviewer, and nothing else."""
@@ -180,6 +187,7 @@ def contextualise(text: str, history: Sequence[str], transcript: Transcript, enc
         is_about_whole=_WHOLE.search(words) is not None and not (earlier and _POINTS_BACK.search(words)),
         is_about_interviewer=_names_interviewer(words, transcript),
         is_comparison=_COMPARISON.search(words) is not None,
+        names=_named_speaker(" ".join((*earlier, words)), transcript),
         asks_for_list=(_LIST.search(words) or _COMPARISON.search(words)) is not None,
     )
 
@@ -189,11 +197,24 @@ def _plain(text: str) -> str:
     return " ".join(re.sub(r"<[^<>]{0,500}>", " ", text).split()) or text
 
 
+def _named_speaker(text: str, transcript: Transcript) -> str | None:
+    """Of several speakers who are not the interviewer the one that is named, by a word of the name that
+    none of the others has; `None` where it is nobody, or more than one."""
+    speakers = sorted({turn.speaker for turn in transcript.turns if turn.role != "interviewer"})
+    if len(speakers) < 2:
+        return None
+    words = Counter(word for speaker in speakers for word in _name_words(speaker))
+    asked = set(re.findall(r"\w+", text.casefold()))
+    named = [s for s in speakers if any(words[w] == 1 and w in asked for w in _name_words(s))]
+    return named[0] if len(named) == 1 else None
+
+
+def _name_words(speaker: str) -> set[str]:
+    return set(re.findall(r"[^\W\d_]{3,}", speaker.casefold())) - _NO_NAMES
+
+
 def _names_interviewer(text: str, transcript: Transcript) -> bool:
     if _INTERVIEWER.search(text):
         return True
-    names = {
-        n for speaker in transcript.speakers("interviewer") for n in re.findall(r"\w{3,}", speaker.casefold())
-    }
-    names -= {"question", "the", "and", "interviewer", "host", "reporter", "news", "radio"}
+    names = {word for speaker in transcript.speakers("interviewer") for word in _name_words(speaker)}
     return bool(names & set(re.findall(r"\w+", text.casefold())))

@@ -29,6 +29,10 @@ MAX_SHORT_ANSWER = 30
 SCALE = 25.0
 """From a mean cosine to a logit: about what training finds for the shipped reader."""
 
+NAMED = 1.15
+"""By how much the odds are greater that the speaker who is named in a question says the answer: the
+logarithm of the odds ratio among 579 questions of FriendsQA (57 % of the answers, 30 % of all turns)."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:
@@ -56,6 +60,7 @@ class LateReader:
     def read(self, question: Question, index: Index, matches: Matches) -> Reading:
         """Order the candidates by the mean similarity of the question's tokens to theirs."""
         scores = combined([view.late(view.similarities) for view in matches.views], matches)
+        scores = scores + lifts(question, index, matches.candidates) / SCALE
         return Reading(scores=SCALE * scores, confidence=self._confidence(question, index, matches, scores))
 
     @cached_property
@@ -84,6 +89,16 @@ def combined(scores: Sequence[Floats], matches: Matches) -> Floats:
     return np.asarray(
         first.mean() + spread * (both + PROXIMITY * matches.near_previous) / len(scores), dtype=np.float32
     )
+
+
+def lifts(question: Question, index: Index, candidates: NDArray[np.int64]) -> Floats:
+    """What to add to the candidates' logits for who speaks, `(n,)`: `NAMED` less for everybody but the
+    speaker whom the question names, 0 where it names nobody or several."""
+    if question.names is None:
+        return np.zeros(len(candidates), dtype=np.float32)
+    turns = index.transcript.turns
+    is_other = [turns[index.sentences[int(i)].turn_id].speaker != question.names for i in candidates]
+    return np.asarray(np.where(is_other, -NAMED, 0.0), dtype=np.float32)
 
 
 FEATURES = ("best", "margin", "least", "coverage", "dense")

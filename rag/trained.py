@@ -23,7 +23,7 @@ from index.encoder import Floats
 from index.store import Index
 from rag.cross import CrossEncoder, Judged
 from rag.question import Question
-from rag.reader import Reading, combined, quote_inside, sigmoid
+from rag.reader import Reading, combined, lifts, quote_inside, sigmoid
 from rag.retrieval import Matches, View
 
 BLOCKS = 5
@@ -34,9 +34,10 @@ PASSAGE = 0.2
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evidence:
-    """What speaks for the candidates: `late (n,)`, late interaction's logits against the null and the
-    passage's score; `cross (n,)`, the cross-encoder's logits, the least of them where it did not
-    read; what it thought of the sentences that it read; and the `features (k,)` of confidence."""
+    """What speaks for the candidates: `late (n,)`, late interaction's logits against the null, the
+    passage's score, and who speaks; `cross (n,)`, the cross-encoder's logits, the least of them where
+    it did not read; what it thought of the sentences that it read; and the `features (k,)` of
+    confidence."""
 
     late: Floats
     cross: Floats
@@ -71,7 +72,8 @@ class TrainedReader:
         """Both stages' scores, before they are weighed."""
         heads = late_heads()
         means = index.tokens.means(matches.candidates)
-        late = combined([late_scores(view, means, heads) for view in matches.views], matches)
+        who = lifts(question, index, matches.candidates)
+        late = combined([late_scores(view, means, heads) for view in matches.views], matches) + who
         null = float(question.encoded.tokens.mean(axis=0) @ heads["null"] + heads["null_0"])
         turns = index.transcript.turns
         may = np.array(
@@ -99,7 +101,7 @@ class TrainedReader:
         top = np.sort(scores[asked] + cross[asked])[::-1]
         features = [
             np.logaddexp.reduce(late[eligible].astype(np.float64)) - null,
-            np.logaddexp.reduce(cross[asked].astype(np.float64)),
+            np.logaddexp.reduce((cross + who)[asked].astype(np.float64)),
             top[0] - top[min(1, len(top) - 1)],
         ]
         return Evidence(

@@ -13,7 +13,7 @@ from index.store import Index, make_index
 from index.transcript import Transcript, fold, parse_transcript
 from rag.pipeline import Interview, interview_of
 from rag.question import MAX_QUESTION, Question, contextualise, follows_on
-from rag.reader import Reading
+from rag.reader import LateReader, Reading
 from rag.replies import Abstention, Answer, Quote, Statement, quote_as_dict, reply_as_dict
 from rag.retrieval import Matches, Weights, best_hits, match
 from rag.spelling import corrected
@@ -220,6 +220,44 @@ def test_the_whole_interview_is_asked_for(
     text: str, history: list[str], is_about: bool, dialogue: Transcript
 ) -> None:
     assert contextualise(text, history, dialogue, HashEncoder()).is_about_whole is is_about
+
+
+PANEL = """Host: What will the bridge cost?
+
+Anna Berg: The bridge will cost nine million.
+
+Tom Reed: The bridge will cost twelve million.
+
+Host: And the ferry?
+
+Tom Reed: We shall keep it for a year.
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("What will the bridge cost, according to Tom Reed?", "Tom Reed"),
+        ("What does Berg say about the cost?", "Anna Berg"),
+        ("What will the bridge cost?", None),
+        ("Do Reed and Berg agree?", None),
+    ],
+)
+def test_the_speaker_whom_a_question_names_is_known(text: str, names: str | None) -> None:
+    assert contextualise(text, (), parse_transcript(PANEL, "panel.md"), HashEncoder()).names == names
+
+
+def test_a_lone_guest_is_named_to_no_effect(dialogue: Transcript) -> None:
+    assert contextualise("What does Tom Reed say?", (), dialogue, HashEncoder()).names is None
+
+
+@pytest.mark.model
+@pytest.mark.parametrize("speaker", ["Anna Berg", "Tom Reed"])
+def test_whoever_is_named_is_quoted_first(speaker: str, encoder: Encoder) -> None:
+    panel = interview_of(parse_transcript(PANEL, "panel.md"), encoder)
+    for interview in (panel, Interview(panel.index, encoder, reader=LateReader())):
+        first, _ = interview.rank(f"What will the bridge cost, in the view of {speaker}?")[0]
+        assert interview.transcript.turn_at(first.start).speaker == speaker
 
 
 def test_what_an_interview_is_about_its_questions_tell(dialogue: Transcript) -> None:

@@ -29,7 +29,7 @@ from torch import Tensor, nn
 from index.chunks import Block, blocks_around, make_block
 from rag.cross import MAX_TOKENS
 from training.data import SPAN_KINDS, Question, Scope, training_scopes
-from training.export import pack, unpack, write
+from training.export import pack, stages, unpack, write
 from training.export import read as read_adapter
 from training.model import Masters, Reader, loss, published_encoder, working_dtype
 from training.train import OWN, log
@@ -328,7 +328,7 @@ def export(
     packed = pack(changed, {k: v.float() for k, v in base.items()}, rank)
     for part in ("weight", "bias"):
         packed[f"head.{part}"] = torch.cat([state[f"evidence.{part}"], state[f"span.{part}"]])
-    write(path, packed, {"recipe": recipe | {"rank": rank}})
+    write(path, packed, {"recipe": recipe})
 
 
 def started_from(path: Path, base: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -383,7 +383,8 @@ def main() -> None:
     base = {k: v.clone() for k, v in published_encoder()[0].state_dict().items()}
     trainer = Trainer(frozen=recipe.frozen, start=started_from(args.start or args.first, base), device=device)
     train(trainer, scopes, late, recipe, args.checkpoint)
-    export(trainer.state(), trainer.base, args.rank, asdict(recipe), args.out)
+    made = stages(args.start, {**asdict(recipe), "since": args.since, "rank": args.rank})
+    export(trainer.state(), trainer.base, args.rank, made, args.out)
 
 
 if __name__ == "__main__":

@@ -54,6 +54,14 @@ def write(path: Path, packed: dict[str, Tensor], card: dict[str, Any]) -> None:
     path.chmod(0o644)
 
 
+def stages(start: Path | None, recipe: dict[str, Any]) -> dict[str, Any]:
+    """The recipe of what a run makes: its own, after those of the file that it started from."""
+    if start is None:
+        return recipe
+    before = json.loads(read(start)[1]["recipe"])
+    return {"stages": [*before.get("stages", [before]), recipe]}
+
+
 def rewrite(path: Path, card: dict[str, Any]) -> None:
     """Change metadata of an adapter, and leave its tensors as they are."""
     tensors, meta = read(path)

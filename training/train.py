@@ -20,7 +20,7 @@ from training.evaluate import (
     rows,
     show,
 )
-from training.export import pack, unpack, write
+from training.export import pack, stages, unpack, write
 from training.export import read as read_adapter
 from training.model import Batch, Reader, loss
 
@@ -178,7 +178,8 @@ def export(reader: Reader, recipe: Recipe, args: argparse.Namespace) -> None:
     packed = pack(reader.state(), base, args.rank)
     reader.load(unpack(packed, base))
     figures = report(rows(reader, validation_scopes(args.data, args.interviews)))
-    write(args.out, packed, {"recipe": {**asdict(recipe), "rank": args.rank}, "figures": figures})
+    made = stages(args.start, {**asdict(recipe), "rank": args.rank})
+    write(args.out, packed, {"recipe": made, "figures": figures})
     log(show(figures))
 
 
