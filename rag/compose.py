@@ -22,7 +22,7 @@ UNFOUNDED = 0.05
 CONTENTS = 20
 """How many of the interviewer's questions tell what a transcript is about."""
 OVERVIEW = 0.9
-"""How likely it is that those questions are what somebody wants who asks for the topics."""
+"""The confidence that those questions are what is wanted; set by hand."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -48,23 +48,25 @@ _INTERVIEWER = re.compile(
     r"|\bwho (asks|asked|is asking|is interviewing|interviews|interviewed)\b",
     re.IGNORECASE,
 )
-_ALL = r"(it|this|that|everything|(the|this|that) (whole |entire )?(interview|conversation|transcript|talk))"
-_TOPICS = r"(main |key |important |major )?(topics|subjects|themes|points|takeaways|questions)"
-_SPOKEN = r"(covered|discussed|raised|treated|talked about|touched on)"
-_WHOLE = re.compile(
-    r"^\W*(((please|can|could) )?(you )?(give (me )?)?(a |an |the )?(short |brief |quick )?"
-    rf"(summary|overview|summari[sz]e|sum up|tl;?dr)( of| for me)?( {_ALL})?( for me)?( please)?"
-    rf"|what(['’]s| is| was) {_ALL}( all)? about"
-    rf"|what (is|was) {_SPOKEN}( (here|in {_ALL}))?"
-    rf"|what (does|did|do) ({_ALL}|they) (cover|talk about|discuss)"
-    rf"|((list|name|tell me|what|which)( are| were)? )?(all )?(the )?{_TOPICS}( of {_ALL}| in {_ALL})?"
-    rf"|(what|which) {_TOPICS} ((are|were) {_SPOKEN}( in {_ALL}| here)?"
-    rf"|(does|did|do) ({_ALL}|they) (cover|talk about|discuss|raise)))\W*$",
-    re.IGNORECASE,
+_SUMMARY = frozenset(("gist", "overview", "recap", "sum", "summarise", "summarize", "summary", "tldr"))
+_TEXT = frozenset(("conversation", "interview", "transcript"))
+_TOPICS = frozenset(("subject", "subjects", "takeaways", "theme", "themes", "topic", "topics"))
+_POINTS = frozenset(("issues", "points", "questions"))
+_MAIN = frozenset(("important", "key", "main", "major"))
+_SPOKEN = frozenset(
+    """
+    about asked cover covered covers discuss discussed discusses raised talk talked touched treated
+    """.split()  # noqa: SIM905 (as in lexical)
 )
-_POINTS_BACK = re.compile(
-    r"\b(it|this|that)\b(?! (\w+ )?(interview|conversation|transcript|talk)\b)", re.IGNORECASE
+_AROUND = frozenset(
+    """
+    a all an are been being brief briefly can could d did do does entire few five for from give has
+    have hello here hi i in is it like lines list m me name of ok on one please provide quick s
+    sentence sentences short show so tell that the they this three two up want was well were what
+    which whole words would write you
+    """.split()  # noqa: SIM905 (as in lexical)
 )
+"""Words that may stand around those, and add nothing to what is wanted."""
 _SMALL = r"(?!(does|is|was|has|his|this|its|us|as|always|perhaps|besides)\b)"
 _LIST = re.compile(
     r"^\W*(list|name|enumerate)\b|\b(he|she|they|guest|minister) (list|name|mention|enumerate|give)s? "
@@ -82,7 +84,12 @@ _MANNERS = frozenset(
     stems("hello hi hey thanks thank please good morning afternoon evening day bye goodbye ok okay test")
 )
 _NO_NAMES = frozenset(
-    "the and question answer interviewer host reporter news radio speaker guest minister professor".split()  # noqa: SIM905
+    """
+    all anchor and answer audience both caller correspondent director doctor female first foreign
+    general guest host interviewee interviewer journalist male member minister moderator mrs news
+    presenter president prime professor public question radio reporter second secretary speaker the
+    third translator unidentified unknown voice
+    """.split()  # noqa: SIM905 (as in lexical)
 )
 """What stands in a speaker's label and is nobody's name."""
 _COMPARISON = re.compile(r"\b(both|each|disagree|differ\w*|compare\w*|versus|respectively)\b", re.IGNORECASE)
@@ -95,8 +102,8 @@ class Question:
     `asked` is the question as it was put, `text` as it is read: with misspelt words mended.
     `encoded` is all of that together, of which `is_earlier (q,)` says what belongs to the earlier
     questions; `alone` is the question by itself and `previous` the one before it, where there is one.
-    `is_about_whole` says that it asks for the interview's topics, or for a summary; `names` is the
-    speaker that it names, where it names one of several who answer.
+    `is_about_whole` says that it asks for the interview's topics, or for a summary; `named` is the
+    speaker whom it names, where it names one of several who answer.
     """
 
     asked: str
@@ -109,7 +116,7 @@ class Question:
     is_about_interviewer: bool
     is_comparison: bool
     asks_for_list: bool
-    names: str | None = None
+    named: str | None = None
 
     def may_be_answered_by(self, role: Role) -> bool:
         """The interviewer's words answer what is asked about the interviewer, and nothing else."""
@@ -164,6 +171,23 @@ def follows_on(text: str) -> bool:
     return is_open or _FOLLOWS.search(text) is not None
 
 
+def asks_for_whole(text: str, history: Sequence[str] = ()) -> bool:
+    """Whether a question asks what the interview is about, its topics, or a summary, and for nothing
+    more special: all its words are such as say that. After other questions "the main points" may be
+    those of what was talked about last, so there it has to name the interview, or a summary.
+
+    >>> asks_for_whole("What is this interview about?"), asks_for_whole("Summarise his position.")
+    (True, False)
+    """
+    words = set(re.findall(r"[^\W\d_]+", text.casefold().replace("tl;dr", "tldr")))
+    if words - _SUMMARY - _TEXT - _TOPICS - _POINTS - _MAIN - _SPOKEN - _AROUND:
+        return False
+    if history:
+        return bool(words & _SUMMARY or (words & {"interview", "transcript"} and words & (_SPOKEN | _TOPICS)))
+    topics = words & _TOPICS or (words & _POINTS and words & (_MAIN | _TEXT))
+    return bool(words & _SUMMARY or topics or (words & _TEXT and words & _SPOKEN))
+
+
 def contextualise(text: str, history: Sequence[str], transcript: Transcript, encoder: Encoder) -> Question:
     """Understand a question; `QuestionError` where there is nothing to understand."""
     words = check_question(text)
@@ -184,10 +208,10 @@ def contextualise(text: str, history: Sequence[str], transcript: Transcript, enc
         encoded=encoded,
         alone=others[0] if others else None,
         previous=others[1] if others else None,
-        is_about_whole=_WHOLE.search(words) is not None and not (earlier and _POINTS_BACK.search(words)),
+        is_about_whole=asks_for_whole(asked, history) or asks_for_whole(words, history),
         is_about_interviewer=_names_interviewer(words, transcript),
         is_comparison=_COMPARISON.search(words) is not None,
-        names=_named_speaker(" ".join((*earlier, words)), transcript),
+        named=next(filter(None, (_named(text, transcript) for text in (words, *reversed(earlier)))), None),
         asks_for_list=(_LIST.search(words) or _COMPARISON.search(words)) is not None,
     )
 
@@ -197,7 +221,7 @@ def _plain(text: str) -> str:
     return " ".join(re.sub(r"<[^<>]{0,500}>", " ", text).split()) or text
 
 
-def _named_speaker(text: str, transcript: Transcript) -> str | None:
+def _named(text: str, transcript: Transcript) -> str | None:
     """Of several speakers who are not the interviewer the one that is named, by a word of the name that
     none of the others has; `None` where it is nobody, or more than one."""
     speakers = sorted({turn.speaker for turn in transcript.turns if turn.role != "interviewer"})
@@ -210,7 +234,9 @@ def _named_speaker(text: str, transcript: Transcript) -> str | None:
 
 
 def _name_words(speaker: str) -> set[str]:
-    return set(re.findall(r"[^\W\d_]{3,}", speaker.casefold())) - _NO_NAMES
+    """The words of a speaker's label that are a name: not its offices, nor "will" and "may"."""
+    words = set(re.findall(r"[^\W\d_]{3,}", speaker.casefold()))
+    return {word for word in words - _NO_NAMES if stems(word)}
 
 
 def _names_interviewer(text: str, transcript: Transcript) -> bool:

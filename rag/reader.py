@@ -60,8 +60,10 @@ class LateReader:
     def read(self, question: Question, index: Index, matches: Matches) -> Reading:
         """Order the candidates by the mean similarity of the question's tokens to theirs."""
         scores = combined([view.late(view.similarities) for view in matches.views], matches)
-        scores = scores + lifts(question, index, matches.candidates) / SCALE
-        return Reading(scores=SCALE * scores, confidence=self._confidence(question, index, matches, scores))
+        return Reading(
+            scores=SCALE * scores + of_speakers(question, index, matches.candidates),
+            confidence=self._confidence(question, index, matches, scores),
+        )
 
     @cached_property
     def _calibration(self) -> tuple[Floats, float]:
@@ -91,13 +93,13 @@ def combined(scores: Sequence[Floats], matches: Matches) -> Floats:
     )
 
 
-def lifts(question: Question, index: Index, candidates: NDArray[np.int64]) -> Floats:
+def of_speakers(question: Question, index: Index, candidates: NDArray[np.int64]) -> Floats:
     """What to add to the candidates' logits for who speaks, `(n,)`: `NAMED` less for everybody but the
     speaker whom the question names, 0 where it names nobody or several."""
-    if question.names is None:
+    if question.named is None:
         return np.zeros(len(candidates), dtype=np.float32)
     turns = index.transcript.turns
-    is_other = [turns[index.sentences[int(i)].turn_id].speaker != question.names for i in candidates]
+    is_other = [turns[index.sentences[int(i)].turn_id].speaker != question.named for i in candidates]
     return np.asarray(np.where(is_other, -NAMED, 0.0), dtype=np.float32)
 
 

@@ -23,7 +23,7 @@ from index.encoder import Floats
 from index.store import Index
 from rag.cross import CrossEncoder, Judged
 from rag.question import Question
-from rag.reader import Reading, combined, lifts, quote_inside, sigmoid
+from rag.reader import Reading, combined, of_speakers, quote_inside, sigmoid
 from rag.retrieval import Matches, View
 
 BLOCKS = 5
@@ -34,13 +34,14 @@ PASSAGE = 0.2
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evidence:
-    """What speaks for the candidates: `late (n,)`, late interaction's logits against the null, the
-    passage's score, and who speaks; `cross (n,)`, the cross-encoder's logits, the least of them where
-    it did not read; what it thought of the sentences that it read; and the `features (k,)` of
-    confidence."""
+    """What speaks for the candidates: `late (n,)`, late interaction's logits against the null and the
+    passage's score; `cross (n,)`, the cross-encoder's logits, the least of them where it did not
+    read; `who (n,)`, what is added for who speaks; what the cross-encoder thought of the sentences
+    that it read; and the `features (k,)` of confidence."""
 
     late: Floats
     cross: Floats
+    who: Floats
     judged: dict[int, Judged]
     features: Floats
 
@@ -72,8 +73,8 @@ class TrainedReader:
         """Both stages' scores, before they are weighed."""
         heads = late_heads()
         means = index.tokens.means(matches.candidates)
-        who = lifts(question, index, matches.candidates)
-        late = combined([late_scores(view, means, heads) for view in matches.views], matches) + who
+        who = of_speakers(question, index, matches.candidates)
+        late = combined([late_scores(view, means, heads) for view in matches.views], matches)
         null = float(question.encoded.tokens.mean(axis=0) @ heads["null"] + heads["null_0"])
         turns = index.transcript.turns
         may = np.array(
@@ -84,7 +85,7 @@ class TrainedReader:
         )
         eligible = np.flatnonzero(may) if may.any() else np.arange(len(late))
         scores = np.asarray(late - null + PASSAGE * matches.chunk_scores, dtype=np.float32)
-        best = eligible[np.argsort(-scores[eligible], kind="stable")]
+        best = eligible[np.argsort(-(scores + who)[eligible], kind="stable")]
         wanted = [int(matches.candidates[place]) for place in best[: 3 * BLOCKS]]
         runs = blocks_around(wanted, len(index.sentences), BLOCKS)
         blocks = [make_block(index.transcript, index.sentences, first, last) for first, last in runs]
@@ -98,21 +99,25 @@ class TrainedReader:
                 read.append(place)
         # Of a very long question's blocks little is left, perhaps nothing that may answer.
         asked = np.intersect1d(read, eligible) if np.isin(read, eligible).any() else best[:1]
-        top = np.sort(scores[asked] + cross[asked])[::-1]
+        top = np.sort((scores + cross + who)[asked])[::-1]
         features = [
-            np.logaddexp.reduce(late[eligible].astype(np.float64)) - null,
+            np.logaddexp.reduce((late + who)[eligible].astype(np.float64)) - null,
             np.logaddexp.reduce((cross + who)[asked].astype(np.float64)),
             top[0] - top[min(1, len(top) - 1)],
         ]
         return Evidence(
-            late=scores, cross=cross, judged=judged, features=np.array(features, dtype=np.float32)
+            late=scores,
+            cross=cross,
+            who=who,
+            judged=judged,
+            features=np.array(features, dtype=np.float32),
         )
 
 
 def weighed(evidence: Evidence, share: float) -> Floats:
     """Both stages' logits as one, `(n,)`, the cross-encoder's `share` times as heavy as late
-    interaction's, on the scale of their sum."""
-    scores = 2 * (evidence.late + share * evidence.cross) / (1 + share)
+    interaction's, on the scale of their sum; and who speaks."""
+    scores = 2 * (evidence.late + share * evidence.cross) / (1 + share) + evidence.who
     return np.asarray(scores, dtype=np.float32)
 
 

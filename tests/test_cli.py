@@ -295,11 +295,13 @@ def test_an_index_that_cannot_be_written_to_can_be_asked_while_it_is_current(
     assert build_index(transcript, tmp_path / "i", hash_encoder).encoded == 0
 
 
-def test_a_pipe_that_nobody_reads_any_more_is_no_failure() -> None:
+@pytest.mark.parametrize("more", [(), ("--json",)])
+def test_a_pipe_that_nobody_reads_any_more_is_no_failure(more: tuple[str, ...]) -> None:
+    root = Path(__file__).parent.parent
     reading, writing = os.pipe()
     os.close(reading)
-    command = [sys.executable, "-m", "ui.cli", "transcript", "--json"]
-    done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, text=True, check=False)
+    command = [sys.executable, "-m", "ui.cli", "transcript", *more]
+    done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, text=True, cwd=root, check=False)
     os.close(writing)
     assert (done.returncode, done.stderr) == (0, "")
 

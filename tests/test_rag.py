@@ -11,9 +11,10 @@ from index.encoder import Encoder
 from index.errors import QuestionError, TranscriptError
 from index.store import Index, make_index
 from index.transcript import Transcript, fold, parse_transcript
+from rag.compose import CONTENTS
 from rag.pipeline import Interview, interview_of
 from rag.question import MAX_QUESTION, Question, contextualise, follows_on
-from rag.reader import LateReader, Reading
+from rag.reader import NAMED, LateReader, Reading, of_speakers
 from rag.replies import Abstention, Answer, Quote, Statement, quote_as_dict, reply_as_dict
 from rag.retrieval import Matches, Weights, best_hits, match
 from rag.spelling import corrected
@@ -208,7 +209,12 @@ def test_a_long_transcript_is_searched_by_candidates(
         ("Summarise the interview", [], True),
         ("What is this interview about?", [], True),
         ("What were the main topics?", [], True),
-        ("What does it cover?", [], True),
+        ("I'd like a summary, please", [], True),
+        ("Which topics did they discuss?", [], True),
+        ("Which topics did they discuss?", ["Did the governors meet?"], False),
+        ("What were the main points?", ["Did the governors meet?"], False),
+        ("What was the conversation about?", ["Did the governors meet?"], False),
+        ("What does it cover?", [], False),
         ("What does it cover?", ["Is there an insurance on the bridge?"], False),
         ("Summarise this interview", ["Is there an insurance on the bridge?"], True),
         ("Summarise his position on the ferry", [], False),
@@ -235,7 +241,7 @@ Tom Reed: We shall keep it for a year.
 
 
 @pytest.mark.parametrize(
-    ("text", "names"),
+    ("text", "named"),
     [
         ("What will the bridge cost, according to Tom Reed?", "Tom Reed"),
         ("What does Berg say about the cost?", "Anna Berg"),
@@ -243,12 +249,36 @@ Tom Reed: We shall keep it for a year.
         ("Do Reed and Berg agree?", None),
     ],
 )
-def test_the_speaker_whom_a_question_names_is_known(text: str, names: str | None) -> None:
-    assert contextualise(text, (), parse_transcript(PANEL, "panel.md"), HashEncoder()).names == names
+def test_the_speaker_whom_a_question_names_is_known(text: str, named: str | None) -> None:
+    assert contextualise(text, (), parse_transcript(PANEL, "panel.md"), HashEncoder()).named == named
 
 
-def test_a_lone_guest_is_named_to_no_effect(dialogue: Transcript) -> None:
-    assert contextualise("What does Tom Reed say?", (), dialogue, HashEncoder()).names is None
+def test_a_lone_guest_need_not_be_named(dialogue: Transcript) -> None:
+    assert contextualise("What does Tom Reed say?", (), dialogue, HashEncoder()).named is None
+
+
+def test_whoever_was_named_last_is_meant() -> None:
+    panel, history = parse_transcript(PANEL, "panel.md"), ["What does Anna Berg say about the cost?"]
+    assert contextualise("And Tom Reed?", history, panel, HashEncoder()).named == "Tom Reed"
+    assert contextualise("And about the ferry?", history, panel, HashEncoder()).named == "Anna Berg"
+
+
+def test_offices_and_verbs_are_no_names() -> None:
+    panel = parse_transcript(PANEL.replace("Tom Reed", "Foreign Minister Will Reed"), "panel.md")
+    assert contextualise("When will the minister speak?", (), panel, HashEncoder()).named is None
+
+
+def test_others_than_whoever_is_named_count_less() -> None:
+    encoder = HashEncoder()
+    index = make_index(parse_transcript(PANEL, "panel.md"), encoder).index
+    is_reed = [index.transcript.turns[s.turn_id].speaker == "Tom Reed" for s in index.sentences]
+    for text, expected in (
+        ("What will Tom Reed keep?", [0.0 if reed else -NAMED for reed in is_reed]),
+        ("What will it cost?", [0.0] * len(is_reed)),
+    ):
+        question = contextualise(text, (), index.transcript, encoder)
+        candidates = np.arange(len(is_reed))
+        assert of_speakers(question, index, candidates).tolist() == pytest.approx(expected)
 
 
 @pytest.mark.model
@@ -268,6 +298,14 @@ def test_what_an_interview_is_about_its_questions_tell(dialogue: Transcript) -> 
         "Why was the old bridge closed?",
         "And who pays for the new one?",
     ]
+    many = "".join(
+        f"Host: What about {'very ' * n}small bridges? Well?\n\nTom Reed: No.\n\n" for n in range(22)
+    )
+    reply = interview_of(parse_transcript(many, "many.md"), HashEncoder()).ask("Summarise the interview")
+    lengths = [q.end - q.start for q in reply.quotes]
+    assert len(lengths) == CONTENTS
+    assert lengths == sorted(lengths)  # the two shortest, which came first, are left out
+    assert lengths[0] == len(f"What about {'very ' * 2}small bridges? Well?")
     nobody_asks = parse_transcript("Tom Reed: The county pays.\nAnn Ode: It does.\n", "t.txt")
     assert isinstance(interview_of(nobody_asks, HashEncoder()).ask("Summarise the interview"), Abstention)
 

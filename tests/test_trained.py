@@ -1,6 +1,7 @@
 """The reader that ships: its arithmetic equals its reference, and its weights are the ones that ship."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,8 @@ from rag.pipeline import Interview
 from rag.question import MAX_QUESTION, contextualise
 from rag.reader import MAX_SHORT_ANSWER, whole_words
 from rag.retrieval import View, match
-from rag.trained import BLOCKS, TrainedReader, late_heads, late_scores
+from rag.trained import BLOCKS, Evidence, TrainedReader, late_heads, late_scores, weighed
+from training.export import pack, stages, unpack, write
 
 
 def test_a_sentence_is_judged_as_by_the_library_alone(interview: Interview) -> None:
@@ -124,6 +126,18 @@ def test_what_is_not_read_again_counts_as_the_least_of_what_is(interview: Interv
         assert evidence.cross[sentence] == pytest.approx(judged.logit)
 
 
+def test_two_stages_weigh_as_much_as_they_are_told() -> None:
+    evidence = Evidence(
+        late=np.array([1, 2], dtype=np.float32),
+        cross=np.array([3, -1], dtype=np.float32),
+        who=np.array([0, -1], dtype=np.float32),
+        judged={},
+        features=np.zeros(3, dtype=np.float32),
+    )
+    assert weighed(evidence, 1).tolist() == [4, 0]
+    assert weighed(evidence, 3).tolist() == [5, -1.5]
+
+
 def test_late_scores_follow_their_formula(interview: Interview) -> None:
     index, heads = interview.index, late_heads()
     question = contextualise("Who was not invited?", (), interview.transcript, interview.encoder)
@@ -179,6 +193,24 @@ def test_the_adapter_adds_the_product_of_its_factors() -> None:
     assert set(changed) == {"m", "v"}
     assert changed["m"][0].tolist() == [10, 11, 12, 13]
     assert changed["v"].tolist() == [1, 1, 1]
+
+
+def test_weights_know_every_recipe_that_made_them(tmp_path: Path) -> None:
+    tensors = {"head.bias": torch.zeros(3)}
+    write(tmp_path / "0", tensors, {"recipe": {"stages": [{"lr": 1}], "history": "set by hand"}})
+    assert stages(None, {"lr": 3}) == {"lr": 3}
+    assert stages(tmp_path / "0", {"lr": 3}) == {"stages": [{"lr": 1}, {"history": "set by hand"}, {"lr": 3}]}
+    write(tmp_path / "1", tensors, {"recipe": {"lr": 2}})
+    assert stages(tmp_path / "1", {"lr": 3}) == {"stages": [{"lr": 2}, {"lr": 3}]}
+
+
+def test_low_rank_differences_are_stored_and_come_back() -> None:
+    generator = torch.Generator().manual_seed(0)
+    base = {"w": torch.randn(6, 5, generator=generator), "b": torch.zeros(6)}
+    change = torch.outer(torch.arange(6.0), torch.arange(5.0))
+    packed = pack({"w": base["w"] + change, "b": torch.ones(6)}, base, rank=1)
+    assert {name: tuple(t.shape) for name, t in packed.items()} == {"w.a": (6, 1), "w.b": (1, 5), "b": (6,)}
+    torch.testing.assert_close(unpack(packed, base)["w"], base["w"] + change, atol=0.05, rtol=0)
 
 
 def test_the_encoder_is_the_published_one_with_the_adapter_merged() -> None:

@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from index.chunks import Block, blocks_around, make_block
+from index.encoder import file_sha256
 from rag.cross import MAX_TOKENS
 from training.data import SPAN_KINDS, Question, Scope, training_scopes
 from training.export import pack, stages, unpack, write
@@ -38,7 +39,7 @@ from training.train import OWN, log
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
     """What a run is made of. `shares` says which share of each set's questions is read in one epoch;
-    the first `frozen` layers, and what stands before them, stay as they are."""
+    the first `frozen` layers stay as they are, and the segment embeddings with them."""
 
     shares: dict[str, float] = field(
         default_factory=lambda: {
@@ -87,15 +88,17 @@ class Read:
 
 
 class Trainer:
-    """The cross-encoder in training, with float32 masters of its bf16 weights."""
+    """The cross-encoder in training, with float32 masters of its working weights."""
 
     def __init__(self, *, frozen: int, start: dict[str, Tensor], device: str) -> None:
         encoder, self.tokenizer = published_encoder()
         self.base = {k: v.clone() for k, v in encoder.state_dict().items()}
         self.device = device
         self.model = CrossEncoder(encoder, encoder.config.hidden_size)
-        self._start = {**{f"encoder.{k}": v.float() for k, v in self.base.items()}, **start}
-        self.model.load_state_dict(self._start, strict=False)
+        unknown = self.model.load_state_dict(start, strict=False).unexpected_keys
+        if unknown:
+            raise ValueError(f"the weights to start from have {unknown[0]!r}, which the encoder lacks")
+        self._start = {name: weight.clone() for name, weight in self.model.state_dict().items()}
         self.model.to(device, working_dtype(device)).eval()
         encoder.embeddings.requires_grad_(False)
         encoder.embeddings.token_type_embeddings.requires_grad_(not frozen)
@@ -103,6 +106,7 @@ class Trainer:
         if encoder.pooler is not None:
             encoder.pooler.requires_grad_(False)
         self.masters = Masters((n, p) for n, p in self.model.named_parameters() if p.requires_grad)
+        self.masters.load(self._start)
 
     def state(self) -> dict[str, Tensor]:
         """Every weight, the ones that stayed as they were included."""
@@ -375,7 +379,7 @@ def main() -> None:
     scopes = [
         s
         for s in training_scopes(args.data, args.interviews, tuple(recipe.shares), recipe.seed)
-        if s.source != "interviews" or int(s.name) >= args.since
+        if s.source != "interviews" or not s.name.isdigit() or int(s.name) >= args.since
     ]
     log(f"{recipe}, {len(scopes)} scopes, {sum(len(s.questions) for s in scopes)} questions, {device}")
     late = late_scores(args.first, scopes, device, args.checkpoint)
@@ -383,7 +387,10 @@ def main() -> None:
     base = {k: v.clone() for k, v in published_encoder()[0].state_dict().items()}
     trainer = Trainer(frozen=recipe.frozen, start=started_from(args.start or args.first, base), device=device)
     train(trainer, scopes, late, recipe, args.checkpoint)
-    made = stages(args.start, {**asdict(recipe), "since": args.since, "rank": args.rank})
+    made = stages(
+        args.start,
+        {**asdict(recipe), "since": args.since, "first": file_sha256(args.first), "rank": args.rank},
+    )
     export(trainer.state(), trainer.base, args.rank, made, args.out)
 
 

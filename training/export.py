@@ -59,7 +59,8 @@ def stages(start: Path | None, recipe: dict[str, Any]) -> dict[str, Any]:
     if start is None:
         return recipe
     before = json.loads(read(start)[1]["recipe"])
-    return {"stages": [*before.get("stages", [before]), recipe]}
+    earlier = [*before.pop("stages", ()), *([before] if before else ())]
+    return {"stages": [*earlier, recipe]}
 
 
 def rewrite(path: Path, card: dict[str, Any]) -> None:

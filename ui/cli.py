@@ -292,7 +292,11 @@ def eval_readme(
 
 def _say(done: "Done") -> None:
     """Print what a command has to say, and leave with its status."""
-    typer.echo(done.text)
+    try:
+        typer.echo(done.text)
+    except BrokenPipeError:
+        if not done.exit_status:
+            raise
     if done.exit_status:
         raise typer.Exit(done.exit_status)
 
@@ -402,7 +406,7 @@ def main() -> None:
     except (typer.Abort, KeyboardInterrupt):
         sys.exit(130)
     except SystemExit as exc:
-        # Click leaves with 1 where the reader of a pipe has gone ("| head -1"), which is no failure.
+        # Click and rich leave with 1 where the reader of a pipe has gone ("| head -1"): no failure.
         sys.exit(0 if isinstance(exc.__context__, BrokenPipeError) else exc.code)
     except OSError as exc:
         # What is left in the buffer cannot be written either: leave without another attempt.
