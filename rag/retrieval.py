@@ -26,6 +26,8 @@ PROXIMITY = 2.0
 """What standing at the previous answer counts for a follow-up, in standard deviations."""
 REACH = 8.0
 """Sentences over which that falls to a third."""
+FUSED = 0.5
+"""What a chunk's score counts beside a reader's logit; chosen on the evaluation set's dev half."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,8 +145,8 @@ def best_hits(
     index: Index, question: Question, matches: Matches, k: int, read: Floats | None = None
 ) -> tuple[Hit, ...]:
     """The `k` best chunks, best first, ties by position: by the chunks' scores or, where a reader has
-    given each candidate a logit `read (n,)`, by those and the logit that any sentence of the chunk
-    answers.
+    given each candidate a logit `read (n,)`, by `FUSED` of those and the logit that any sentence of
+    the chunk answers.
 
     A chunk whose middle sentence stands in a better one comes after all that say something new, so
     that the first few hits are different places. So do the words of whoever is not asked about: the
@@ -152,7 +154,7 @@ def best_hits(
     """
     scores = matches.chunk_scores
     if read is not None:
-        scores = scores + _in_chunk(index.chunks, matches.candidates, read, np.logaddexp, -np.inf)
+        scores = FUSED * scores + _in_chunk(index.chunks, matches.candidates, read, np.logaddexp, -np.inf)
     order = np.argsort(-scores, kind="stable")
     new: list[int] = []
     repeated: list[int] = []
