@@ -119,13 +119,17 @@ def compose(
 
 def _contents(index: Index) -> list[Quote]:
     """What the interviewer asks, in order: of each turn the sentences from its first question to its
-    last; the longest `CONTENTS` where there are more."""
+    last, and the one before, which says what it is about, unless that is a greeting; the longest
+    `CONTENTS` where there are more."""
     asked: dict[int, list[int]] = {}
+    words = [index.transcript.text[s.start : s.end] for s in index.sentences]
     for i, sentence in enumerate(index.sentences):
-        words = index.transcript.text[sentence.start : sentence.end]
-        if _role(index, i) == "interviewer" and re.search("[?？؟]", words):
+        if _role(index, i) == "interviewer" and re.search("[?？؟]", words[i]):
             asked.setdefault(sentence.turn_id, []).append(i)
-    quotes = [_quote(index, places[0], places[-1]) for places in asked.values()]
+    quotes = []
+    for first, *others in asked.values():
+        leads = first > 0 and _same_turn(index, first - 1, first) and len(words[first - 1].split()) > 3
+        quotes.append(_quote(index, first - leads, [first, *others][-1]))
     longest = sorted(quotes, key=lambda q: q.start - q.end)[:CONTENTS]
     return sorted(longest, key=lambda q: q.start)
 
