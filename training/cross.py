@@ -90,12 +90,12 @@ class Read:
 class Trainer:
     """The cross-encoder in training, with float32 masters of its working weights."""
 
-    def __init__(self, *, frozen: int, start: dict[str, Tensor], device: str) -> None:
+    def __init__(self, *, frozen: int, start: Path, device: str) -> None:
         encoder, self.tokenizer = published_encoder()
         self.base = {k: v.clone() for k, v in encoder.state_dict().items()}
         self.device = device
         self.model = CrossEncoder(encoder, encoder.config.hidden_size)
-        unknown = self.model.load_state_dict(start, strict=False).unexpected_keys
+        unknown = self.model.load_state_dict(started_from(start, self.base), strict=False).unexpected_keys
         if unknown:
             raise ValueError(f"the weights to start from have {unknown[0]!r}, which the encoder lacks")
         self._start = {name: weight.clone() for name, weight in self.model.state_dict().items()}
@@ -218,8 +218,7 @@ def late_scores(
     if not missing:
         return out
     reader = Reader(frozen=2, device=device)
-    packed, _ = read_adapter(adapter)
-    reader.load(unpack(packed, {k: v.float().cpu() for k, v in reader.base.items()}))
+    reader.load_adapter(adapter)
     with torch.inference_mode():
         for scope in missing:
             windows = reader.upper(reader.windows(scope.windows()))
@@ -384,8 +383,7 @@ def main() -> None:
     log(f"{recipe}, {len(scopes)} scopes, {sum(len(s.questions) for s in scopes)} questions, {device}")
     late = late_scores(args.first, scopes, device, args.checkpoint)
     log("late interaction scored")
-    base = {k: v.clone() for k, v in published_encoder()[0].state_dict().items()}
-    trainer = Trainer(frozen=recipe.frozen, start=started_from(args.start or args.first, base), device=device)
+    trainer = Trainer(frozen=recipe.frozen, start=args.start or args.first, device=device)
     train(trainer, scopes, late, recipe, args.checkpoint)
     made = stages(
         args.start,

@@ -14,6 +14,7 @@ The embeddings and the first layers stay as published; their output is computed 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from importlib import resources
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -22,6 +23,7 @@ from torch.nn import functional
 
 from index.chunks import Window
 from training.data import Question
+from training.export import read, unpack
 
 MAX_TOKENS = 256
 BATCH_TOKENS = 4096
@@ -143,6 +145,11 @@ class Reader:
         for n, p in self.heads.named_parameters():
             p.copy_(state[f"reader.{n}"])
         self.masters.load(state)
+
+    def load_adapter(self, path: Path) -> None:
+        """Begin with the weights of an adapter file."""
+        packed, _ = read(path)
+        self.load(unpack(packed, {k: v.float().cpu() for k, v in self.base.items()}))
 
     # Texts --------------------------------------------------------------------------------
 

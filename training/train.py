@@ -21,7 +21,6 @@ from training.evaluate import (
     show,
 )
 from training.export import pack, stages, unpack, write
-from training.export import read as read_adapter
 from training.model import Batch, Reader, loss
 
 OWN = Path(__file__).parent / "interviews"
@@ -166,8 +165,7 @@ def main() -> None:
     scopes = [s for s in scopes if s.source != "interviews"] + own[: args.most_interviews]
     log(f"{recipe}, {len(scopes)} scopes, {sum(len(s.questions) for s in scopes)} questions, {device}")
     if args.start:
-        packed, _ = read_adapter(args.start)
-        reader.load(unpack(packed, {k: v.float().cpu() for k, v in reader.base.items()}))
+        reader.load_adapter(args.start)
     train(reader, scopes, recipe, args.checkpoint)
     export(reader, recipe, args)
 
