@@ -15,9 +15,10 @@ the state is kept every 200 steps. `training.calibrate` comes after it.
 import argparse
 import math
 import random
+import re
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -38,8 +39,10 @@ from training.train import OWN, log
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
-    """What a run is made of. `shares` says which share of each set's questions is read in one epoch;
-    the first `frozen` layers stay as they are, and the segment embeddings with them."""
+    """What a run is made of. `shares` says which share of each set's questions is read in one epoch,
+    `foreign` how many questions of other transcripts are asked of one, for each of its own; `steps`
+    ends the training early, unless it is 0; the first `frozen` layers stay as they are, and the
+    segment embeddings with them."""
 
     shares: dict[str, float] = field(
         default_factory=lambda: {
@@ -50,13 +53,40 @@ class Recipe:
             "selqa": 0.5,
         }
     )
+    foreign: float = 0.1
     epochs: int = 2
+    steps: int = 0
     lr: float = 8e-5
     heads_lr: float = 1e-3
     questions: int = 8
     blocks: int = 5
     frozen: int = 0
+    dropout: float = 0.1
     seed: int = 0
+
+
+class Dropout(nn.Module):
+    """Dropout whose masks are slices, at random places, of one mask that is drawn once: to draw each
+    anew takes one thread of a processor most of a step. At work wherever gradients are wanted."""
+
+    def __init__(self, p: float) -> None:
+        super().__init__()
+        self.p = p
+        drawn = torch.rand(1 << 24, generator=torch.Generator().manual_seed(0)) >= p
+        self.register_buffer("masks", drawn / (1 - p), persistent=False)
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """`hidden` with a share of `p` of its numbers zero, the others larger for it."""
+        if not (self.p and torch.is_grad_enabled()):
+            return hidden
+        size = hidden.numel()
+        masks: Tensor = self.masks  # type: ignore[assignment]
+        start = int(torch.randint(len(masks) - size, ()))
+        return hidden * masks[start : start + size].view_as(hidden)
+
+
+KEEP = 200
+"""After how many steps the state is kept."""
 
 
 class CrossEncoder(nn.Module):
@@ -90,8 +120,12 @@ class Read:
 class Trainer:
     """The cross-encoder in training, with float32 masters of its working weights."""
 
-    def __init__(self, *, frozen: int, start: Path, device: str) -> None:
+    def __init__(self, *, frozen: int, dropout: float, start: Path, device: str) -> None:
         encoder, self.tokenizer = published_encoder()
+        drop = Dropout(dropout)
+        for layer in encoder.encoder.layer[frozen:]:
+            layer.attention.output.dropout = drop
+            layer.output.dropout = drop
         self.base = {k: v.clone() for k, v in encoder.state_dict().items()}
         self.device = device
         self.model = CrossEncoder(encoder, encoder.config.hidden_size)
@@ -167,6 +201,33 @@ class Trainer:
         return evidence, span, reads
 
 
+_NAME = re.compile(r"(?<=\S )[A-Z]\w+|\d+")
+
+
+def with_foreign(scopes: Sequence[Scope], share: float, rng: random.Random) -> list[Scope]:
+    """The scopes with questions of others of their set, a `share` of the number of their own, as ones
+    without an answer. Each brings a name or a number that the transcript never says."""
+    pools: dict[str, list[Question]] = {}
+    for scope in scopes:
+        pools.setdefault(scope.source, []).extend(
+            q for q in scope.questions if not q.history and _NAME.search(q.text)
+        )
+    out = []
+    for scope in scopes:
+        said = set(re.findall(r"\w+", scope.transcript.text.casefold()))
+        said |= set(re.findall(r"\w+", " ".join(t.speaker for t in scope.transcript.turns).casefold()))
+        pool = pools[scope.source]
+        drawn = rng.sample(pool, min(len(pool), 2 * round(share * len(scope.questions))))
+        foreign = [
+            Question(kind="foreign", text=q.text, gold=())
+            for q in drawn
+            if q not in scope.questions and any(name.casefold() not in said for name in _NAME.findall(q.text))
+        ]
+        wanted = foreign[: round(share * len(scope.questions))]
+        out.append(replace(scope, questions=(*scope.questions, *wanted)))
+    return out
+
+
 def _words(q: Question) -> str:
     return " ".join([*q.history[-2:], q.text])
 
@@ -235,8 +296,8 @@ def train(
     late: dict[str, NDArray[np.float32]],
     recipe: Recipe,
     checkpoint: Path | None,
-) -> None:
-    """Minimise the listwise loss, a few questions of one scope a step."""
+) -> list[float]:
+    """Minimise the listwise loss, a few questions of one scope a step; the losses of the steps."""
     rng = random.Random(recipe.seed)
     epochs: list[list[tuple[Scope, list[int]]]] = []
     for _ in range(recipe.epochs):
@@ -250,7 +311,8 @@ def train(
             ]
         rng.shuffle(steps)
         epochs.append(steps)
-    total = sum(map(len, epochs))
+    every = [step for epoch in epochs for step in epoch][: recipe.steps or None]
+    total = len(every)
     named = list(zip(trainer.masters.names, trainer.masters.weights, strict=True))
     optimizer = torch.optim.AdamW(
         [
@@ -269,11 +331,12 @@ def train(
         optimizer.load_state_dict(kept["optimizer"])
         schedule.load_state_dict(kept["schedule"])
         done = kept["step"]
-    started, sums, count = time.monotonic(), [0.0, 0.0], 0
-    for number, (scope, rows) in enumerate(step for epoch in epochs for step in epoch):
+    started, course, marks = time.monotonic(), [], []
+    for number, (scope, rows) in enumerate(every):
         if number < done:
             continue
         draw = random.Random(f"{recipe.seed} {number}")
+        torch.manual_seed(draw.getrandbits(63))
         asked = []
         for i in rows:
             q = scope.questions[i]
@@ -289,10 +352,12 @@ def train(
             losses.append(loss(scores, nothing, scores, gold_of, near_of, near_weight=1.5, dense=0.0))
             spans += span_loss(scope, span, read)
         value = torch.stack(losses).mean()
-        sums[0] += value.item()
+        course.append(value.item())
+        if not math.isfinite(course[-1]):
+            raise FloatingPointError(f"the loss is not finite at {scope.name}: lower the learning rate")
         if spans:
             marked = torch.stack(spans).mean()
-            sums[1] += marked.item()
+            marks.append(marked.item())
             value = value + 0.25 * marked
         value.backward()  # type: ignore[no-untyped-call]
         trainer.masters.take_gradients()
@@ -301,14 +366,11 @@ def train(
         optimizer.zero_grad()
         schedule.step()
         trainer.masters.refresh()
-        count += 1
-        if not math.isfinite(sums[0]):
-            raise FloatingPointError(f"the loss is not finite at {scope.name}: lower the learning rate")
-        if count == 20:
+        if (number + 1) % 20 == 0:
             seconds = time.monotonic() - started
-            log(f"step {number + 1}/{total} loss {sums[0] / 20:.3f} span {sums[1] / 20:.3f} {seconds:.0f} s")
-            sums, count = [0.0, 0.0], 0
-        if checkpoint and (number + 1) % 200 == 0:
+            last = f"loss {np.mean(course[-20:]):.3f} span {np.mean(marks[-20:] or [0]):.3f}"
+            log(f"step {number + 1}/{total} {last} {seconds:.0f} s")
+        if checkpoint and (number + 1) % KEEP == 0:
             kept = {
                 "state": trainer.masters.state(),
                 "optimizer": optimizer.state_dict(),
@@ -316,6 +378,7 @@ def train(
                 "step": number + 1,
             }
             torch.save(kept, checkpoint)
+    return course
 
 
 def export(
@@ -358,19 +421,27 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="where the weights are written")
     parser.add_argument("--checkpoint", type=Path, help="keep the state here, and resume")
     parser.add_argument("--shares", default=shares, help="of each set's questions, read in an epoch")
+    parser.add_argument(
+        "--foreign", type=float, default=usual.foreign, help="of other transcripts' questions"
+    )
     parser.add_argument("--epochs", type=int, default=usual.epochs)
+    parser.add_argument("--steps", type=int, default=usual.steps, help="stop after so many, 0: do not")
     parser.add_argument("--lr", type=float, default=usual.lr)
     parser.add_argument("--blocks", type=int, default=usual.blocks)
     parser.add_argument("--frozen", type=int, default=usual.frozen, help="layers that stay as they are")
+    parser.add_argument("--dropout", type=float, default=usual.dropout)
     parser.add_argument("--seed", type=int, default=usual.seed)
     parser.add_argument("--rank", type=int, default=64, help="rank of the stored differences")
     args = parser.parse_args()
     recipe = Recipe(
         shares={k: float(v) for k, v in (part.split("=") for part in args.shares.split(","))},
         epochs=args.epochs,
+        steps=args.steps,
         lr=args.lr,
+        foreign=args.foreign,
         blocks=args.blocks,
         frozen=args.frozen,
+        dropout=args.dropout,
         seed=args.seed,
     )
     torch.manual_seed(recipe.seed)
@@ -380,10 +451,13 @@ def main() -> None:
         for s in training_scopes(args.data, args.interviews, tuple(recipe.shares), recipe.seed)
         if s.source != "interviews" or not s.name.isdigit() or int(s.name) >= args.since
     ]
+    scopes = with_foreign(scopes, recipe.foreign, random.Random(recipe.seed))
     log(f"{recipe}, {len(scopes)} scopes, {sum(len(s.questions) for s in scopes)} questions, {device}")
     late = late_scores(args.first, scopes, device, args.checkpoint)
     log("late interaction scored")
-    trainer = Trainer(frozen=recipe.frozen, start=args.start or args.first, device=device)
+    trainer = Trainer(
+        frozen=recipe.frozen, dropout=recipe.dropout, start=args.start or args.first, device=device
+    )
     train(trainer, scopes, late, recipe, args.checkpoint)
     made = stages(
         args.start,

@@ -43,7 +43,7 @@ ANSWERABLE = (
     "count",
     "compare",
 )
-UNANSWERABLE = ("absent", "evaded", "premise", "wrongwho")
+UNANSWERABLE = ("absent", "evaded", "premise", "wrongwho", "foreign")
 SPAN_KINDS = frozenset(ANSWERABLE) - {"list", "compare"} | {"squad", "qamr"}
 """Kinds whose short answers are learnt from."""
 HELD_OUT_ARTICLES = frozenset(

@@ -1,0 +1,103 @@
+"""The reader's recipe: what it learns from, and that it learns, and stops and resumes."""
+
+import random
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from training.cross import Dropout, Recipe, Trainer, late_scores, train, with_foreign
+from training.data import Question, Scope, make_scope
+
+SHIPPED = Path("index/data/adapter.safetensors")
+
+
+def scope(name: str, words: str, *questions: Question) -> Scope:
+    return make_scope(
+        name, "interviews", [("Ida Holm", "interviewee", s) for s in words.split("|")], questions
+    )
+
+
+BRIDGE = scope(
+    "bridge",
+    "We closed the bridge in March.|The cable had rusted.|The county pays, says Tom Reed.",
+    Question(kind="why", text="Why was the bridge closed?", gold=(1,), near=(0,), short="rusted"),
+    Question(kind="fact", text="Who pays?", gold=(2,), short="The county"),
+    Question(kind="fact", text="What does Tom Reed say?", gold=(2,)),
+    Question(kind="absent", text="Who built the bridge?", gold=(), near=(0,)),
+)
+MILL = scope(
+    "mill",
+    "The mill stands still.|Its wheel broke in 1987.",
+    Question(kind="fact", text="When did the wheel break, in 1987?", gold=(1,)),
+    Question(kind="fact", text="What does Anna Berg say of 1987?", gold=(1,)),
+    Question(kind="followup", text="And Tom?", gold=(1,), history=("Who broke it?",)),
+)
+
+
+def test_foreign_questions_bring_a_name_that_is_never_said() -> None:
+    bridge, mill = with_foreign([BRIDGE, MILL], 0.5, random.Random(0))
+    assert bridge.questions[:4] == BRIDGE.questions
+    asked = {q.text for q in bridge.questions[4:]}
+    assert asked == {"When did the wheel break, in 1987?", "What does Anna Berg say of 1987?"}
+    assert all(q.kind == "foreign" and not q.gold for q in bridge.questions[4:])
+    assert [q.text for q in mill.questions[3:]] == ["What does Tom Reed say?"]
+
+
+def test_foreign_questions_stay_within_their_set_and_may_be_none() -> None:
+    said = scope(
+        "said", "Tom Reed and Anna Berg spoke in 1987.", Question(kind="fact", text="Who?", gold=(0,))
+    )
+    assert with_foreign([said], 1.0, random.Random(0)) == [said]
+    assert with_foreign([BRIDGE, MILL], 0.0, random.Random(0)) == [BRIDGE, MILL]
+    assert with_foreign([said, BRIDGE, MILL], 1.0, random.Random(0))[0].questions == said.questions
+
+
+def test_dropout_keeps_the_mean_and_rests_without_gradients() -> None:
+    torch.manual_seed(0)
+    drop, ones = Dropout(0.25), torch.ones(400, 500)
+    first, second = drop(ones), drop(ones)
+    assert sorted(set(first.flatten().tolist())) == pytest.approx([0.0, 1 / 0.75])
+    assert float(first.mean()) == pytest.approx(1.0, abs=0.02)
+    assert not torch.equal(first, second)
+    with torch.no_grad():
+        assert torch.equal(drop(ones), ones)
+    assert torch.equal(Dropout(0.0)(ones), ones)
+
+
+def test_the_cross_encoder_learns_and_resumes_where_it_stopped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    late = late_scores(SHIPPED, [BRIDGE], "cpu", None)
+    assert late["bridge"].shape == (4, 3)
+    recipe = Recipe(
+        shares={"interviews": 1.0}, epochs=6, lr=3e-4, questions=4, blocks=1, frozen=4, dropout=0.1
+    )
+
+    def new() -> Trainer:
+        torch.manual_seed(0)
+        return Trainer(frozen=recipe.frozen, dropout=recipe.dropout, start=SHIPPED, device="cpu")
+
+    whole = new()
+    course = train(whole, [BRIDGE], late, recipe, None)
+    assert len(course) == 6
+    assert course[-1] < 0.7 * course[0]
+
+    def stop() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("training.cross.KEEP", 3)
+    begun, resumed = new(), new()
+    kept = tmp_path / "state"
+    monkeypatch.setattr(begun.masters, "refresh", _after(4, begun.masters.refresh, stop))
+    with pytest.raises(KeyboardInterrupt):
+        train(begun, [BRIDGE], late, recipe, kept)
+    assert train(resumed, [BRIDGE], late, recipe, kept) == pytest.approx(course[3:], abs=1e-4)
+    for name, weight in whole.state().items():
+        torch.testing.assert_close(resumed.state()[name], weight, atol=1e-5, rtol=0)
+
+
+def _after(times: int, call: Callable[[], None], then: Callable[[], None]) -> Callable[[], None]:
+    left = iter(range(times))
+    return lambda: call() if next(left, None) is not None else then()
