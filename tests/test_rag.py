@@ -11,7 +11,7 @@ from index.encoder import Encoder
 from index.errors import QuestionError, TranscriptError
 from index.store import Index, make_index
 from index.transcript import Transcript, fold, parse_transcript
-from rag.compose import CONTENTS
+from rag.compose import CONTENTS, Policy
 from rag.pipeline import Interview, interview_of
 from rag.question import MAX_QUESTION, Question, contextualise, follows_on
 from rag.reader import NAMED, LateReader, Reading, of_speakers
@@ -376,6 +376,26 @@ def test_there_are_three_kinds_of_no(question: str, reason: str) -> None:
     assert isinstance(reply, Abstention)
     assert reply.reason == reason
     assert reply.nearest
+
+
+@pytest.mark.parametrize(
+    ("text", "within", "quotes"),
+    [
+        ("Tom: Ships wait. A ferry sank last week. Old ferry crews swam.", 12.0, 2),
+        ("Tom: Ships wait. A ferry sank last week. Old ferry crews swam.", 11.0, 1),
+        ("Tom: Old ferry crews swam. A ferry sank last week. Ships wait.", 12.0, 1),
+        ("Tom: Ships wait. A ferry sank last week.\n\nAnn: Old ferry crews swam.", 12.0, 1),
+    ],
+)
+def test_a_quote_goes_on_where_the_next_sentence_is_nearly_as_good(
+    text: str, within: float, quotes: int
+) -> None:
+    index = make_index(parse_transcript(text, "ferry.txt"), HashEncoder()).index
+    policy = Policy(next_within=within)
+    interview = Interview(index, HashEncoder(), reader=WordReader(0.9), policy=policy)
+    (quote,) = interview.ask("Which ferry sank last week?").quotes
+    whole = "A ferry sank last week. Old ferry crews swam."
+    assert interview.words(quote) == (whole if quotes == 2 else "A ferry sank last week.")
 
 
 def test_a_list_question_gets_its_items_in_order_of_the_transcript() -> None:

@@ -1,13 +1,12 @@
 """The reader's recipe: what it learns from, and that it learns, and stops and resumes."""
 
-import random
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 
-from training.cross import Dropout, Recipe, Trainer, late_scores, train, with_foreign
+from training.cross import Dropout, Recipe, Trainer, late_scores, train
 from training.data import Question, Scope, make_scope
 
 SHIPPED = Path("index/data/adapter.safetensors")
@@ -27,31 +26,6 @@ BRIDGE = scope(
     Question(kind="fact", text="What does Tom Reed say?", gold=(2,)),
     Question(kind="absent", text="Who built the bridge?", gold=(), near=(0,)),
 )
-MILL = scope(
-    "mill",
-    "The mill stands still.|Its wheel broke in 1987.",
-    Question(kind="fact", text="When did the wheel break, in 1987?", gold=(1,)),
-    Question(kind="fact", text="What does Anna Berg say of 1987?", gold=(1,)),
-    Question(kind="followup", text="And Tom?", gold=(1,), history=("Who broke it?",)),
-)
-
-
-def test_foreign_questions_bring_a_name_that_is_never_said() -> None:
-    bridge, mill = with_foreign([BRIDGE, MILL], 0.5, random.Random(0))
-    assert bridge.questions[:4] == BRIDGE.questions
-    asked = {q.text for q in bridge.questions[4:]}
-    assert asked == {"When did the wheel break, in 1987?", "What does Anna Berg say of 1987?"}
-    assert all(q.kind == "foreign" and not q.gold for q in bridge.questions[4:])
-    assert [q.text for q in mill.questions[3:]] == ["What does Tom Reed say?"]
-
-
-def test_foreign_questions_stay_within_their_set_and_may_be_none() -> None:
-    said = scope(
-        "said", "Tom Reed and Anna Berg spoke in 1987.", Question(kind="fact", text="Who?", gold=(0,))
-    )
-    assert with_foreign([said], 1.0, random.Random(0)) == [said]
-    assert with_foreign([BRIDGE, MILL], 0.0, random.Random(0)) == [BRIDGE, MILL]
-    assert with_foreign([said, BRIDGE, MILL], 1.0, random.Random(0))[0].questions == said.questions
 
 
 def test_dropout_keeps_the_mean_and_rests_without_gradients() -> None:

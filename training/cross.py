@@ -13,12 +13,12 @@ the state is kept every 200 steps. `training.calibrate` comes after it.
 """
 
 import argparse
+import hashlib
 import math
 import random
-import re
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -40,8 +40,7 @@ from training.train import OWN, log
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
     """What a run is made of. `shares` says which share of each set's questions is read in one epoch,
-    `foreign` how many questions of other transcripts are asked of one, for each of its own; `steps`
-    ends the training early, unless it is 0; the first `frozen` layers stay as they are, and the
+    `steps` ends the training early, unless it is 0; the first `frozen` layers stay as they are, and the
     segment embeddings with them."""
 
     shares: dict[str, float] = field(
@@ -53,7 +52,6 @@ class Recipe:
             "selqa": 0.5,
         }
     )
-    foreign: float = 0.1
     epochs: int = 2
     steps: int = 0
     lr: float = 8e-5
@@ -201,33 +199,6 @@ class Trainer:
         return evidence, span, reads
 
 
-_NAME = re.compile(r"(?<=\S )[A-Z]\w+|\d+")
-
-
-def with_foreign(scopes: Sequence[Scope], share: float, rng: random.Random) -> list[Scope]:
-    """The scopes with questions of others of their set, a `share` of the number of their own, as ones
-    without an answer. Each brings a name or a number that the transcript never says."""
-    pools: dict[str, list[Question]] = {}
-    for scope in scopes:
-        pools.setdefault(scope.source, []).extend(
-            q for q in scope.questions if not q.history and _NAME.search(q.text)
-        )
-    out = []
-    for scope in scopes:
-        said = set(re.findall(r"\w+", scope.transcript.text.casefold()))
-        said |= set(re.findall(r"\w+", " ".join(t.speaker for t in scope.transcript.turns).casefold()))
-        pool = pools[scope.source]
-        drawn = rng.sample(pool, min(len(pool), 2 * round(share * len(scope.questions))))
-        foreign = [
-            Question(kind="foreign", text=q.text, gold=())
-            for q in drawn
-            if q not in scope.questions and any(name.casefold() not in said for name in _NAME.findall(q.text))
-        ]
-        wanted = foreign[: round(share * len(scope.questions))]
-        out.append(replace(scope, questions=(*scope.questions, *wanted)))
-    return out
-
-
 def _words(q: Question) -> str:
     return " ".join([*q.history[-2:], q.text])
 
@@ -272,22 +243,27 @@ def late_scores(
     """For each scope late interaction's logits less the null's, `(questions, sentences)`; kept beside
     the checkpoint, if there is one, so that a resumed run has them at once."""
     kept = checkpoint.with_suffix(".late.npz") if checkpoint else None
-    out = dict(np.load(kept)) if kept and kept.is_file() else {}
-    missing = [
-        s for s in scopes if s.name not in out or out[s.name].shape != (len(s.questions), len(s.sentences))
-    ]
-    if not missing:
-        return out
-    reader = Reader(frozen=2, device=device)
-    reader.load_adapter(adapter)
-    with torch.inference_mode():
-        for scope in missing:
+    known = dict(np.load(kept)) if kept and kept.is_file() else {}
+    reader = None
+    for scope in scopes:
+        if (key := _key(scope)) in known:
+            continue
+        if reader is None:
+            reader = Reader(frozen=2, device=device)
+            reader.load_adapter(adapter)
+        with torch.inference_mode():
             windows = reader.upper(reader.windows(scope.windows()))
             logits, null, _ = reader.score(reader.upper(reader.questions(scope.questions)), windows)
-            out[scope.name] = (logits - null[:, None]).cpu().numpy()
-    if kept:
-        np.savez(kept, **out)
-    return out
+            known[key] = (logits - null[:, None]).cpu().numpy()
+    if kept and reader:
+        np.savez(kept, **known)
+    return {scope.name: known[_key(scope)] for scope in scopes}
+
+
+def _key(scope: Scope) -> str:
+    """A scope's name, and a hash of its sentences and questions."""
+    asked = [scope.transcript.transcript_id, *(" ".join((*q.history, q.text)) for q in scope.questions)]
+    return f"{scope.name} {hashlib.sha256(chr(0).join(asked).encode()).hexdigest()}"
 
 
 def train(
@@ -421,9 +397,6 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="where the weights are written")
     parser.add_argument("--checkpoint", type=Path, help="keep the state here, and resume")
     parser.add_argument("--shares", default=shares, help="of each set's questions, read in an epoch")
-    parser.add_argument(
-        "--foreign", type=float, default=usual.foreign, help="of other transcripts' questions"
-    )
     parser.add_argument("--epochs", type=int, default=usual.epochs)
     parser.add_argument("--steps", type=int, default=usual.steps, help="stop after so many, 0: do not")
     parser.add_argument("--lr", type=float, default=usual.lr)
@@ -438,7 +411,6 @@ def main() -> None:
         epochs=args.epochs,
         steps=args.steps,
         lr=args.lr,
-        foreign=args.foreign,
         blocks=args.blocks,
         frozen=args.frozen,
         dropout=args.dropout,
@@ -451,7 +423,6 @@ def main() -> None:
         for s in training_scopes(args.data, args.interviews, tuple(recipe.shares), recipe.seed)
         if s.source != "interviews" or not s.name.isdigit() or int(s.name) >= args.since
     ]
-    scopes = with_foreign(scopes, recipe.foreign, random.Random(recipe.seed))
     log(f"{recipe}, {len(scopes)} scopes, {sum(len(s.questions) for s in scopes)} questions, {device}")
     late = late_scores(args.first, scopes, device, args.checkpoint)
     log("late interaction scored")
