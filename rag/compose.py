@@ -3,7 +3,6 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 
@@ -14,6 +13,7 @@ from rag.question import Question
 from rag.reader import Reading
 from rag.replies import Abstention, Answer, Hit, Quote, Reason, Reply, Statement
 from rag.retrieval import Matches
+from rag.vocabulary import stems_said
 
 NEAREST = 3
 """How many near passages an abstention offers."""
@@ -29,9 +29,9 @@ OVERVIEW = 0.9
 class Policy:
     """How much to say. `answer_from` is the probability below which the reply is an abstention; a
     further sentence is quoted when its score, a logit, is within `second_within` of the best one's
-    (`list_within` where the question asks for several things), up to `most` (`most_in_list`); else the
-    one that goes on from the best, within `next_within`: the first of two often names the matter, the
-    second says what is asked."""
+    (`list_within` where the question asks for several things), up to `most` (`most_in_list`). Where that
+    finds none, and no list is asked for, the turn's next sentence is, within `next_within`: the first of
+    two often names the matter, the second says what is asked."""
 
     answer_from: float = 0.5
     second_within: float = 1.0
@@ -147,7 +147,7 @@ def _choose(question: Question, index: Index, eligible: Sequence[_Scored], polic
         within, most = policy.list_within, policy.most_in_list
     best = eligible[0]
     chosen = [s for s in eligible[:most] if s.score >= best.score - within]
-    if len(chosen) == 1 and not question.asks_for_list:
+    if len(chosen) == 1 < most and not question.asks_for_list:
         chosen += [
             s
             for s in eligible
@@ -192,15 +192,9 @@ def _reason(question: Question, index: Index) -> Reason:
     """Which kind of no. A name that is never said, or a fifth of the question's words: never
     mentioned. Every word is said: raised, but not answered. Else something near is said."""
     asked = set(stems(question.text))
-    said = _stems_said(index.transcript.text)
+    said = stems_said(index.transcript)
     names = {s for word in re.findall(r"(?<=\w )[A-Z]\w+", question.text) for s in stems(word)}
     unsaid = asked - said
     if names & unsaid or len(unsaid) > len(asked) / 5:
         return "never_mentioned"
     return "low_confidence" if unsaid else "not_answered"
-
-
-@lru_cache(maxsize=8)
-def _stems_said(text: str) -> frozenset[str]:
-    """Every stem of a transcript, found once."""
-    return frozenset(stems(text))

@@ -1,9 +1,10 @@
 """The cross-encoder that ships: the whole encoder reads the question together with the transcript.
 
-A block of up to five sentences is read as `[CLS] question [SEP] block [SEP]`. Every token of the block
-gets a logit `e_t`, and a sentence `log sum_t exp(e_t)` over its tokens, against 0 for "not here"; a
-span head marks the short answer in a sentence (after SQuAD 2.0's readers, arXiv:1806.03822). The
-weights are those of all-MiniLM-L6-v2 with low-rank differences; `training/cross.py` made them.
+A block of up to five sentences is read as `[CLS] question [SEP] block [SEP]`, the question followed by
+those of its words that the transcript never says. Every token of the block gets a logit `e_t`, and a
+sentence `log sum_t exp(e_t)` over its tokens, against 0 for "not here"; a span head marks the short
+answer in a sentence (after SQuAD 2.0's readers, arXiv:1806.03822). The weights are those of
+all-MiniLM-L6-v2 with low-rank differences; `training/cross.py` made them.
 """
 
 from collections.abc import Sequence
@@ -20,10 +21,20 @@ from numpy.typing import NDArray
 from index.adapter import Adapter, published_weights, read_adapter
 from index.chunks import Block
 from index.encoder import PUBLISHED, Encoder, Floats
+from index.transcript import Transcript
 from rag.reader import best_span
+from rag.vocabulary import never_said
 
 MAX_TOKENS = 320
 """Longest question and block together."""
+
+
+def as_read(text: str, earlier: Sequence[str], transcript: Transcript) -> str:
+    """The question as the cross-encoder reads it: after the two before it, with what the transcript
+    never says, since a few places of it cannot tell."""
+    question = " ".join((*earlier[-2:], text))
+    unsaid = never_said(text, transcript)
+    return f"{question} Never said: {', '.join(unsaid)}." if unsaid else question
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

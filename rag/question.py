@@ -18,7 +18,7 @@ from index.encoder import EncodedQuestion, Encoder
 from index.errors import QuestionError
 from index.lexical import stems
 from index.transcript import Role, Transcript
-from rag.spelling import corrected
+from rag.vocabulary import corrected
 
 MAX_QUESTION = 2_000
 """Longest question, in characters."""
@@ -194,7 +194,7 @@ def contextualise(text: str, history: Sequence[str], transcript: Transcript, enc
     asked = _plain(words)
 
     def read_as(question: str) -> str:
-        return corrected(_plain(question), transcript.text, encoder.knows_word)
+        return corrected(_plain(question), transcript, encoder.knows_word)
 
     words = read_as(words)
     earlier = tuple(read_as(check_question(h)) for h in history if h.strip())[-MAX_HISTORY:]

@@ -68,7 +68,7 @@ class Timings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """Quotes that answer `question`, which was read as `read_as` (see `rag.spelling`). `confidence`
+    """Quotes that answer `question`, which was read as `read_as` (see `rag.vocabulary`). `confidence`
     is the probability that the transcript answers."""
 
     question: str

@@ -21,7 +21,7 @@ from index.adapter import shipped_adapter
 from index.chunks import blocks_around, make_block
 from index.encoder import Floats
 from index.store import Index
-from rag.cross import CrossEncoder, Judged
+from rag.cross import CrossEncoder, Judged, as_read
 from rag.question import Question
 from rag.reader import Reading, combined, of_speakers, quote_inside, sigmoid
 from rag.retrieval import Matches, View
@@ -89,7 +89,7 @@ class TrainedReader:
         wanted = [int(matches.candidates[place]) for place in best[: 3 * BLOCKS]]
         runs = blocks_around(wanted, len(index.sentences), BLOCKS)
         blocks = [make_block(index.transcript, index.sentences, first, last) for first, last in runs]
-        judged = self._cross_encoder.read(" ".join((*question.earlier[-2:], question.text)), blocks)
+        judged = self._cross_encoder.read(as_read(question.text, question.earlier, index.transcript), blocks)
         cross = np.full(len(scores), min(j.logit for j in judged.values()), dtype=np.float32)
         read = []
         for sentence, found in judged.items():

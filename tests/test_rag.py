@@ -12,12 +12,13 @@ from index.errors import QuestionError, TranscriptError
 from index.store import Index, make_index
 from index.transcript import Transcript, fold, parse_transcript
 from rag.compose import CONTENTS, Policy
+from rag.cross import as_read
 from rag.pipeline import Interview, interview_of
 from rag.question import MAX_QUESTION, Question, contextualise, follows_on
 from rag.reader import NAMED, LateReader, Reading, of_speakers
 from rag.replies import Abstention, Answer, Quote, Statement, quote_as_dict, reply_as_dict
 from rag.retrieval import Matches, Weights, best_hits, match
-from rag.spelling import corrected
+from rag.vocabulary import MOST_UNSAID, corrected, never_said
 from tests.conftest import DIALOGUE, HashEncoder
 from ui.render import render_text
 
@@ -158,7 +159,7 @@ def test_what_is_spelt_well_is_read_as_it_stands(dialogue: Transcript) -> None:
 def test_words_are_mended_and_names_are_left(
     text: str, read: str | None, encoder: Encoder, lavrov: Transcript
 ) -> None:
-    found = corrected(text, lavrov.text, encoder.knows_word)
+    found = corrected(text, lavrov, encoder.knows_word)
     assert (read in found) if read else (found == text)
 
 
@@ -308,6 +309,23 @@ def test_what_an_interview_is_about_its_questions_tell(dialogue: Transcript) -> 
     assert lengths[0] == len(f"What about {'very ' * 2}small bridges? Well?")
     nobody_asks = parse_transcript("Tom Reed: The county pays.\nAnn Ode: It does.\n", "t.txt")
     assert isinstance(interview_of(nobody_asks, HashEncoder()).ask("Summarise the interview"), Abstention)
+
+
+def test_a_speakers_name_is_not_misspelt() -> None:
+    transcript = parse_transcript("Thring: It was a good thing at the summit.", "t.txt")
+    said = corrected("Did Thring like the sumit?", transcript, {"did", "like", "the"}.__contains__)
+    assert said == "Did Thring like the summit?"
+
+
+def test_what_a_transcript_never_says_is_known(dialogue: Transcript) -> None:
+    assert never_said("Did Berg, or Reed, close the Bridges in 1999?", dialogue) == ("1999",)
+    assert never_said("Why, and by whom, was it so?", dialogue) == ()
+    assert never_said("THE FERRY'S CAPTAIN, the captain?", dialogue) == ("CAPTAIN",)
+    assert never_said("Didn't they pay? Won’t they? We're paid.", dialogue) == ("paid",)
+    assert never_said("straße", parse_transcript("Tom: Die Straße war groß.", "t.txt")) == ()
+    assert len(never_said("alpha beta gamma delta epsilon zeta eta theta iota", dialogue)) == MOST_UNSAID
+    assert as_read("Who pays?", ("A?", "B?", "C?"), dialogue) == "B? C? Who pays?"
+    assert as_read("Which tax pays?", (), dialogue) == "Which tax pays? Never said: tax."
 
 
 # Replies ------------------------------------------------------------------------------------

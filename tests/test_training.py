@@ -1,6 +1,7 @@
 """The reader's recipe: what it learns from, and that it learns, and stops and resumes."""
 
 from collections.abc import Callable
+from importlib import resources
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ import torch
 from training.cross import Dropout, Recipe, Trainer, late_scores, train
 from training.data import Question, Scope, make_scope
 
-SHIPPED = Path("index/data/adapter.safetensors")
+SHIPPED = Path(str(resources.files("index"))) / "data" / "adapter.safetensors"
 
 
 def scope(name: str, words: str, *questions: Question) -> Scope:

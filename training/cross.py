@@ -1,10 +1,11 @@
 """A cross-encoder as the last stage: question and passage read together by the whole encoder.
 
 A *block* is up to five sentences of the transcript in order, with the speakers' names, read as
-`[CLS] question [SEP] block [SEP]`. Every token of the block gets a logit `e_t`, and a sentence the sum
-`log sum_t exp(e_t)` over its tokens, against 0 for "the transcript does not say"; a span head marks
-the short answer in the sentence (after SQuAD 2.0's readers, arXiv:1806.03822). It is trained listwise
-over all sentences of the blocks that late interaction finds best, gold ones included.
+`[CLS] question [SEP] block [SEP]`, the question as `rag.cross.as_read` gives it. Every token of the
+block gets a logit `e_t`, and a sentence the sum `log sum_t exp(e_t)` over its tokens, against 0 for
+"the transcript does not say"; a span head marks the short answer in the sentence (after SQuAD 2.0's
+readers, arXiv:1806.03822). It is trained listwise over all sentences of the blocks that late
+interaction finds best, gold ones included.
 
     python -m training.cross --data DIR --first ADAPTER --out FILE --checkpoint FILE
 
@@ -28,8 +29,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from index.chunks import Block, blocks_around, make_block
-from index.encoder import file_sha256
-from rag.cross import MAX_TOKENS
+from index.encoder import PUBLISHED, Encoder, file_sha256
+from index.transcript import Transcript
+from rag.cross import MAX_TOKENS, as_read
+from rag.vocabulary import corrected
 from training.data import SPAN_KINDS, Question, Scope, training_scopes
 from training.export import pack, stages, unpack, write
 from training.export import read as read_adapter
@@ -46,9 +49,9 @@ class Recipe:
     shares: dict[str, float] = field(
         default_factory=lambda: {
             "interviews": 1.0,
-            "squad2": 0.5,
+            "squad2": 0.3,
             "friendsqa": 0.25,
-            "qamr": 0.4,
+            "qamr": 0.2,
             "selqa": 0.5,
         }
     )
@@ -57,7 +60,7 @@ class Recipe:
     lr: float = 8e-5
     heads_lr: float = 1e-3
     questions: int = 8
-    blocks: int = 5
+    blocks: int = 4
     frozen: int = 0
     dropout: float = 0.1
     seed: int = 0
@@ -120,6 +123,7 @@ class Trainer:
 
     def __init__(self, *, frozen: int, dropout: float, start: Path, device: str) -> None:
         encoder, self.tokenizer = published_encoder()
+        self._knows_word = Encoder(PUBLISHED).knows_word
         drop = Dropout(dropout)
         for layer in encoder.encoder.layer[frozen:]:
             layer.attention.output.dropout = drop
@@ -140,13 +144,22 @@ class Trainer:
         self.masters = Masters((n, p) for n, p in self.model.named_parameters() if p.requires_grad)
         self.masters.load(self._start)
 
+    def as_read(self, question: Question, transcript: Transcript) -> str:
+        """A question as the program's cross-encoder reads it, misspelt words mended."""
+        text, *history = (
+            corrected(words, transcript, self._knows_word) for words in (question.text, *question.history)
+        )
+        return as_read(text, history, transcript)
+
     def state(self) -> dict[str, Tensor]:
         """Every weight, the ones that stayed as they were included."""
         return self._start | self.masters.state()
 
-    def read(self, asked: Sequence[tuple[Question, Sequence[Block]]]) -> tuple[Tensor, Tensor, list[Read]]:
+    def read(
+        self, scope: Scope, asked: Sequence[tuple[Question, Sequence[Block]]]
+    ) -> tuple[Tensor, Tensor, list[Read]]:
         """Token logits `(b, l)` and `(b, l, 2)` of all blocks, and where the sentences stand."""
-        pairs = [(_words(q), b.text) for q, blocks in asked for b in blocks]
+        pairs = [(self.as_read(q, scope.transcript), b.text) for q, blocks in asked for b in blocks]
         encoded = self.tokenizer(
             [a for a, _ in pairs],
             [b for _, b in pairs],
@@ -199,10 +212,6 @@ class Trainer:
         return evidence, span, reads
 
 
-def _words(q: Question) -> str:
-    return " ".join([*q.history[-2:], q.text])
-
-
 def sentence_logits(evidence: Tensor, read: Read) -> Tensor:
     """`(n,)`: how well each of the read sentences answers, against 0."""
     return torch.stack([evidence[r, a:b].logsumexp(0) for r, a, b in read.places])
@@ -245,8 +254,10 @@ def late_scores(
     kept = checkpoint.with_suffix(".late.npz") if checkpoint else None
     known = dict(np.load(kept)) if kept and kept.is_file() else {}
     reader = None
-    for scope in scopes:
-        if (key := _key(scope)) in known:
+    source = file_sha256(adapter)
+    keys = [_key(source, scope) for scope in scopes]
+    for key, scope in zip(keys, scopes, strict=True):
+        if key in known:
             continue
         if reader is None:
             reader = Reader(frozen=2, device=device)
@@ -257,13 +268,14 @@ def late_scores(
             known[key] = (logits - null[:, None]).cpu().numpy()
     if kept and reader:
         np.savez(kept, **known)
-    return {scope.name: known[_key(scope)] for scope in scopes}
+    return {scope.name: known[key] for key, scope in zip(keys, scopes, strict=True)}
 
 
-def _key(scope: Scope) -> str:
-    """A scope's name, and a hash of its sentences and questions."""
-    asked = [scope.transcript.transcript_id, *(" ".join((*q.history, q.text)) for q in scope.questions)]
-    return f"{scope.name} {hashlib.sha256(chr(0).join(asked).encode()).hexdigest()}"
+def _key(source: str, scope: Scope) -> str:
+    """A hash of everything that late interaction's scores of a scope come from."""
+    windows = [window.text for window in scope.windows()]
+    questions = [" ".join((*q.history, q.text)) for q in scope.questions]
+    return hashlib.sha256("\0".join((source, *windows, "", *questions)).encode()).hexdigest()
 
 
 def train(
@@ -318,7 +330,7 @@ def train(
             q = scope.questions[i]
             gold = draw.sample(q.gold, min(2, len(q.gold)))
             asked.append((q, chosen_blocks(scope, late[scope.name][i], gold, recipe.blocks, draw)))
-        evidence, span, reads = trainer.read(asked)
+        evidence, span, reads = trainer.read(scope, asked)
         losses, spans = [], []
         for read in reads:
             scores = sentence_logits(evidence, read)[None]
