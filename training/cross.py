@@ -159,7 +159,8 @@ class Trainer:
         self, scope: Scope, asked: Sequence[tuple[Question, Sequence[Block]]]
     ) -> tuple[Tensor, Tensor, list[Read]]:
         """Token logits `(b, l)` and `(b, l, 2)` of all blocks, and where the sentences stand."""
-        pairs = [(self.as_read(q, scope.transcript), b.text) for q, blocks in asked for b in blocks]
+        words = [self.as_read(q, scope.transcript) for q, _ in asked]
+        pairs = [(w, b.text) for w, (_, blocks) in zip(words, asked, strict=True) for b in blocks]
         encoded = self.tokenizer(
             [a for a, _ in pairs],
             [b for _, b in pairs],
