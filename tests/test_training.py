@@ -1,14 +1,25 @@
 """The reader's recipe: what it learns from, and that it learns, and stops and resumes."""
 
+import json
 from collections.abc import Callable
+from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 
 import pytest
 import torch
 
-from training.cross import Dropout, Recipe, Trainer, late_scores, train
-from training.data import Question, Scope, make_scope
+from training.cross import (
+    Dropout,
+    Recipe,
+    Trainer,
+    chosen_blocks,
+    export,
+    late_scores,
+    sentence_logits,
+    train,
+)
+from training.data import Question, Scope, canard, make_scope
 
 SHIPPED = Path(str(resources.files("index"))) / "data" / "adapter.safetensors"
 
@@ -27,6 +38,9 @@ BRIDGE = scope(
     Question(kind="fact", text="What does Tom Reed say?", gold=(2,)),
     Question(kind="absent", text="Who built the bridge?", gold=(), near=(0,)),
 )
+
+
+QUESTIONS = list(enumerate(BRIDGE.questions))
 
 
 def test_dropout_keeps_the_mean_and_rests_without_gradients() -> None:
@@ -71,6 +85,50 @@ def test_the_cross_encoder_learns_and_resumes_where_it_stopped(
     assert train(resumed, [BRIDGE], late, recipe, kept) == pytest.approx(course[3:], abs=1e-4)
     for name, weight in whole.state().items():
         torch.testing.assert_close(resumed.state()[name], weight, atol=1e-5, rtol=0)
+
+
+def test_a_student_becomes_like_its_teacher(tmp_path: Path) -> None:
+    late = late_scores(SHIPPED, [BRIDGE], "cpu", None)
+    recipe = Recipe(
+        shares={"interviews": 1.0}, epochs=6, lr=3e-4, questions=4, blocks=1, frozen=4, dropout=0.0
+    )
+    teacher = Trainer(frozen=4, dropout=0.0, start=SHIPPED, device="cpu")
+    train(teacher, [BRIDGE], late, recipe, None)
+    taught = tmp_path / "teacher.safetensors"
+    export(teacher.state(), teacher.base, 384, {}, taught)
+
+    def apart(student: Trainer) -> float:
+        asked = [(q, chosen_blocks(BRIDGE, late["bridge"][i], q.gold, 1, None)) for i, q in QUESTIONS]
+        with torch.no_grad():
+            evidence, _, (wanted,), reads = student.read(BRIDGE, asked)
+            both = [(sentence_logits(evidence, r), sentence_logits(wanted, r)) for r in reads]
+        return float(torch.stack([(a - b).abs().mean() for a, b in both]).mean())
+
+    student = Trainer(frozen=4, dropout=0.0, start=SHIPPED, device="cpu", teachers=[taught])
+    before = apart(student)
+    train(student, [BRIDGE], late, replace(recipe, taught=1.0), None)
+    assert apart(student) < 0.6 * before
+
+
+def test_canard_gives_answers_as_sentences_and_every_second_question_in_its_own_words(
+    tmp_path: Path,
+) -> None:
+    history = ["Zappa", "Bands", "Which band?", "The Mothers. They met in 1964.", "When did it end?"]
+    rows = [
+        {"History": history[:2], "Question": "Which band?", "Rewrite": "Which band had Zappa?"},
+        {"History": history[:4], "Question": "When did it end?", "Rewrite": "When did the band end?"},
+        {"History": [*history, "CANNOTANSWER"], "Question": "Why?", "Rewrite": "Why did it end?"},
+    ]
+    for number, row in enumerate(rows):
+        row |= {"QuAC_dialog_id": "C_1", "Question_no": number + 1}
+    (tmp_path / "canard").mkdir()
+    (tmp_path / "canard" / "dev.json").write_text(json.dumps(rows), encoding="utf-8")
+    scopes = [*canard(tmp_path, held=False), *canard(tmp_path, held=True)]
+    assert [(q.kind, q.text, q.gold, q.history) for scope in scopes for q in scope.questions] == [
+        ("canard", "Which band had Zappa?", (0, 1), ()),
+        ("canard-no", "When did it end?", (), ("Which band?",)),
+    ]
+    assert [scopes[0].words(i) for i in (0, 1)] == ["The Mothers.", "They met in 1964."]
 
 
 def _after(times: int, call: Callable[[], None], then: Callable[[], None]) -> Callable[[], None]:

@@ -63,6 +63,8 @@ class Recipe:
     blocks: int = 4
     frozen: int = 0
     dropout: float = 0.1
+    taught: float = 0.7
+    temperature: float = 2.0
     seed: int = 0
 
 
@@ -121,7 +123,9 @@ class Read:
 class Trainer:
     """The cross-encoder in training, with float32 masters of its working weights."""
 
-    def __init__(self, *, frozen: int, dropout: float, start: Path, device: str) -> None:
+    def __init__(
+        self, *, frozen: int, dropout: float, start: Path, device: str, teachers: Sequence[Path] = ()
+    ) -> None:
         encoder, self.tokenizer = published_encoder()
         self._knows_word = Encoder(PUBLISHED).knows_word
         drop = Dropout(dropout)
@@ -144,6 +148,14 @@ class Trainer:
         self.masters = Masters((n, p) for n, p in self.model.named_parameters() if p.requires_grad)
         self.masters.load(self._start)
 
+        self.teachers = [self._teacher(path) for path in teachers]
+
+    def _teacher(self, path: Path) -> CrossEncoder:
+        encoder, _ = published_encoder()
+        teacher = CrossEncoder(encoder, encoder.config.hidden_size)
+        teacher.load_state_dict(started_from(path, self.base), strict=False)
+        return teacher.to(self.device, working_dtype(self.device)).eval()
+
     def as_read(self, question: Question, transcript: Transcript) -> str:
         """A question as the program's cross-encoder reads it, misspelt words mended."""
         text, *history = (
@@ -157,8 +169,9 @@ class Trainer:
 
     def read(
         self, scope: Scope, asked: Sequence[tuple[Question, Sequence[Block]]]
-    ) -> tuple[Tensor, Tensor, list[Read]]:
-        """Token logits `(b, l)` and `(b, l, 2)` of all blocks, and where the sentences stand."""
+    ) -> tuple[Tensor, Tensor, list[Tensor], list[Read]]:
+        """Token logits `(b, l)` and `(b, l, 2)` of all blocks, the teachers' `(b, l)`, and where the
+        sentences stand."""
         words = [self.as_read(q, scope.transcript) for q, _ in asked]
         pairs = [(w, b.text) for w, (_, blocks) in zip(words, asked, strict=True) for b in blocks]
         encoded = self.tokenizer(
@@ -173,30 +186,9 @@ class Trainer:
         )
         offsets = encoded["offset_mapping"].numpy()
         types = encoded["token_type_ids"].numpy()
-        order = encoded["attention_mask"].sum(1).argsort().tolist()
-        parts_e, parts_s, rows = [], [], []
-        while order:
-            size = 1
-            while size < len(order):
-                longest = int(encoded["attention_mask"][order[size]].sum())
-                if (size + 1) * longest > 3072:
-                    break
-                size += 1
-            part, order = order[:size], order[size:]
-            length = -(-int(encoded["attention_mask"][part[-1]].sum()) // 8) * 8
-            e, s = self.model(
-                *(
-                    encoded[k][part, :length].to(self.device)
-                    for k in ("input_ids", "attention_mask", "token_type_ids")
-                )
-            )
-            more = types.shape[1] - length
-            parts_e.append(nn.functional.pad(e, (0, more)))
-            parts_s.append(nn.functional.pad(s, (0, 0, 0, more)))
-            rows += part
-        back = torch.empty(len(rows), dtype=torch.long)
-        back[torch.tensor(rows)] = torch.arange(len(rows))
-        evidence, span = torch.cat(parts_e)[back], torch.cat(parts_s)[back]
+        evidence, span = self._logits(self.model, encoded)
+        with torch.no_grad():
+            taught = [self._logits(teacher, encoded)[0] for teacher in self.teachers]
         reads, row = [], 0
         for q, blocks in asked:
             sentences, places = [], []
@@ -210,7 +202,32 @@ class Trainer:
                 row += 1
             spots = tuple(offsets[r, a:b] for r, a, b in places)
             reads.append(Read(question=q, sentences=tuple(sentences), places=tuple(places), spots=spots))
-        return evidence, span, reads
+        return evidence, span, taught, reads
+
+    def _logits(self, model: nn.Module, encoded: Any) -> tuple[Tensor, Tensor]:
+        """What a model gives for the tokens of all blocks, read in batches of like length."""
+        lengths = encoded["attention_mask"].sum(1)
+        order = lengths.argsort().tolist()
+        parts_e, parts_s, rows = [], [], []
+        while order:
+            size = 1
+            while size < len(order) and (size + 1) * int(lengths[order[size]]) <= 3072:
+                size += 1
+            part, order = order[:size], order[size:]
+            length = -(-int(lengths[part[-1]]) // 8) * 8
+            e, s = model(
+                *(
+                    encoded[k][part, :length].to(self.device)
+                    for k in ("input_ids", "attention_mask", "token_type_ids")
+                )
+            )
+            more = encoded["input_ids"].shape[1] - length
+            parts_e.append(nn.functional.pad(e, (0, more)))
+            parts_s.append(nn.functional.pad(s, (0, 0, 0, more)))
+            rows += part
+        back = torch.empty(len(rows), dtype=torch.long)
+        back[torch.tensor(rows)] = torch.arange(len(rows))
+        return torch.cat(parts_e)[back], torch.cat(parts_s)[back]
 
 
 def sentence_logits(evidence: Tensor, read: Read) -> Tensor:
@@ -331,14 +348,21 @@ def train(
             q = scope.questions[i]
             gold = draw.sample(q.gold, min(2, len(q.gold)))
             asked.append((q, chosen_blocks(scope, late[scope.name][i], gold, recipe.blocks, draw)))
-        evidence, span, reads = trainer.read(scope, asked)
+        evidence, span, taught, reads = trainer.read(scope, asked)
         losses, spans = [], []
         for read in reads:
             scores = sentence_logits(evidence, read)[None]
             gold_of = torch.tensor([[s in read.question.gold for s in read.sentences]], device=scores.device)
             near_of = torch.tensor([[s in read.question.near for s in read.sentences]], device=scores.device)
             nothing = torch.zeros(1, device=scores.device)
-            losses.append(loss(scores, nothing, scores, gold_of, near_of, near_weight=1.5, dense=0.0))
+            own = loss(scores, nothing, scores, gold_of, near_of, near_weight=1.5, dense=0.0)
+            if taught:
+                target = torch.stack([sentence_logits(t, read) for t in taught]).mean(0)
+                both = torch.stack([target, scores[0]]) / recipe.temperature
+                both = torch.cat([nothing.expand(2, 1), both], 1).log_softmax(1)
+                soft = nn.functional.kl_div(both[1], both[0], log_target=True, reduction="sum")
+                own = (1 - recipe.taught) * own + recipe.taught * recipe.temperature**2 * soft
+            losses.append(own)
             spans += span_loss(scope, span, read)
         value = torch.stack(losses).mean()
         course.append(value.item())
@@ -407,6 +431,7 @@ def main() -> None:
     parser.add_argument("--since", type=int, default=0, help="leave out interviews of smaller numbers")
     parser.add_argument("--first", type=Path, required=True, help="late interaction's adapter")
     parser.add_argument("--start", type=Path, help="begin with this cross-encoder, not with that adapter")
+    parser.add_argument("--teachers", type=Path, nargs="*", default=[], help="learn from these as well")
     parser.add_argument("--out", type=Path, required=True, help="where the weights are written")
     parser.add_argument("--checkpoint", type=Path, help="keep the state here, and resume")
     parser.add_argument("--shares", default=shares, help="of each set's questions, read in an epoch")
@@ -440,7 +465,11 @@ def main() -> None:
     late = late_scores(args.first, scopes, device, args.checkpoint)
     log("late interaction scored")
     trainer = Trainer(
-        frozen=recipe.frozen, dropout=recipe.dropout, start=args.start or args.first, device=device
+        frozen=recipe.frozen,
+        dropout=recipe.dropout,
+        start=args.start or args.first,
+        device=device,
+        teachers=args.teachers,
     )
     train(trainer, scopes, late, recipe, args.checkpoint)
     made = stages(

@@ -9,6 +9,7 @@ windows that the program embeds. The public sets are read from a folder that the
     DIR/molweni/mrc_test.json                               Molweni test (Apache-2.0)
     DIR/qamr/qamr_*.tsv, wiki-sentences.tsv                 QAMR (MIT)
     DIR/selqa/selqa_*.json                                  SelQA (Apache-2.0)
+    DIR/canard/dev.json                                     CANARD dev (CC BY-SA 4.0)
 
 A set that is not there is left out.
 """
@@ -372,13 +373,14 @@ def qamr(folder: Path, rng: random.Random, per_sentence: int = 4) -> Iterator[Sc
         )
 
 
-def selqa(folder: Path, rng: random.Random, most: int = 200) -> Iterator[Scope]:
+def selqa(folder: Path) -> Iterator[Scope]:
     """Questions on sections of Wikipedia, half of them paraphrased; several sections a scope."""
     rows = [row for name in ("dev", "test") for row in _json(folder / "selqa" / f"selqa_{name}.json")]
-    rows = sorted(rng.sample(rows, min(most, len(rows))), key=lambda r: (r["article"], r["section"]))
+    rows.sort(key=lambda r: (r["article"], r["section"]))
     lines: list[tuple[str, Role, str]] = []
     questions: list[Question] = []
     place: dict[tuple[str, ...], int] = {}
+    part = 0
     for row in rows:
         section = tuple(row["candidates"])
         if section not in place:
@@ -389,8 +391,45 @@ def selqa(folder: Path, rng: random.Random, most: int = 200) -> Iterator[Scope]:
         gold = tuple(place[section] + k for k in row["answers"])
         questions.append(Question(kind="selqa", text=row["question"], gold=gold))
         if len(lines) >= GROUP:
-            yield make_scope(f"selqa-{row['article']}", "selqa", lines, questions)
-            lines, questions, place = [], [], {}
+            yield make_scope(f"selqa-{part}", "selqa", lines, questions)
+            lines, questions, place, part = [], [], {}, part + 1
+    if questions:
+        yield make_scope(f"selqa-{part}", "selqa", lines, questions)
+
+
+def canard(folder: Path, *, held: bool) -> Iterator[Scope]:
+    """Dialogues about articles of Wikipedia by somebody who did not see them, several a scope; the
+    answers that were given are its sentences. Every other question is read as a human wrote it anew to
+    stand alone, the others after those before them. Every fifth article is held out."""
+    dialogues: dict[str, list[dict[str, Any]]] = {}
+    for row in _json(folder / "canard" / "dev.json"):
+        is_held = hashlib.sha256(row["History"][0].encode()).digest()[0] % 5 == 0
+        if is_held == held:
+            dialogues.setdefault(row["QuAC_dialog_id"], []).append(row)
+    lines: list[tuple[str, Role, str]] = []
+    questions: list[Question] = []
+    part = 0
+    for rows in dialogues.values():
+        rows.sort(key=lambda row: row["Question_no"])
+        answers = rows[-1]["History"][3::2]
+        for number, (row, answer) in enumerate(zip(rows, answers, strict=False)):
+            answered = answer.upper() not in {"CANNOTANSWER", "I DON'T KNOW."}
+            spans = _split(answer) if answered else []
+            alone = number % 2 == 0
+            questions.append(
+                Question(
+                    kind="canard" if answered else "canard-no",
+                    text=row["Rewrite"] if alone else row["Question"],
+                    gold=tuple(range(len(lines), len(lines) + len(spans))),
+                    history=() if alone else tuple(row["History"][2::2]),
+                )
+            )
+            lines += [("", "other", ("\n" if k == 0 else "") + answer[a:b]) for k, (a, b) in enumerate(spans)]
+        if len(lines) >= GROUP:
+            yield make_scope(f"canard-{part}", "canard", lines, questions)
+            lines, questions, part = [], [], part + 1
+    if questions:
+        yield make_scope(f"canard-{part}", "canard", lines, questions)
 
 
 def training_scopes(folder: Path, own: Path, sets: Sequence[str], seed: int) -> list[Scope]:
@@ -402,7 +441,8 @@ def training_scopes(folder: Path, own: Path, sets: Sequence[str], seed: int) -> 
         "friendsqa": lambda: friendsqa(folder),
         "molweni": lambda: molweni(folder),
         "qamr": lambda: qamr(folder, rng),
-        "selqa": lambda: selqa(folder, rng),
+        "selqa": lambda: selqa(folder),
+        "canard": lambda: canard(folder, held=False),
     }
     if unknown := set(sets) - set(readers):
         raise ValueError(f"no set {sorted(unknown)[0]!r}: choose from {', '.join(readers)}")
@@ -420,6 +460,7 @@ _FOLDERS = {
     "molweni": "molweni",
     "qamr": "qamr",
     "selqa": "selqa",
+    "canard": "canard",
 }
 
 
