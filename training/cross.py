@@ -5,7 +5,8 @@ A *block* is up to five sentences of the transcript in order, with the speakers'
 block gets a logit `e_t`, and a sentence the sum `log sum_t exp(e_t)` over its tokens, against 0 for
 "the transcript does not say"; a span head marks the short answer in the sentence (after SQuAD 2.0's
 readers, arXiv:1806.03822). It is trained listwise over all sentences of the blocks that late
-interaction finds best, gold ones included.
+interaction finds best, gold ones included; with `--teachers`, also to think of each sentence what
+cross-encoders think that were trained before.
 
     python -m training.cross --data DIR --first ADAPTER --out FILE --checkpoint FILE
 
@@ -44,23 +45,25 @@ from training.train import OWN, log
 class Recipe:
     """What a run is made of. `shares` says which share of each set's questions is read in one epoch,
     `steps` ends the training early, unless it is 0; the first `frozen` layers stay as they are, and the
-    segment embeddings with them."""
+    segment embeddings with them. Where there are teachers, `taught` says how much their opinion counts
+    beside the gold, at which `temperature` (knowledge distillation, arXiv:1503.02531)."""
 
     shares: dict[str, float] = field(
         default_factory=lambda: {
-            "interviews": 1.0,
-            "squad2": 0.3,
-            "friendsqa": 0.25,
+            "interviews": 0.85,
+            "squad2": 0.5,
+            "friendsqa": 0.5,
             "qamr": 0.2,
             "selqa": 0.5,
+            "canard": 1.0,
         }
     )
-    epochs: int = 2
+    epochs: int = 1
     steps: int = 0
-    lr: float = 8e-5
+    lr: float = 1e-4
     heads_lr: float = 1e-3
     questions: int = 8
-    blocks: int = 4
+    blocks: int = 3
     frozen: int = 0
     dropout: float = 0.1
     taught: float = 0.7
@@ -474,7 +477,13 @@ def main() -> None:
     train(trainer, scopes, late, recipe, args.checkpoint)
     made = stages(
         args.start,
-        {**asdict(recipe), "since": args.since, "first": file_sha256(args.first), "rank": args.rank},
+        {
+            **asdict(recipe),
+            "since": args.since,
+            "first": file_sha256(args.first),
+            "teachers": [file_sha256(teacher) for teacher in args.teachers],
+            "rank": args.rank,
+        },
     )
     export(trainer.state(), trainer.base, args.rank, made, args.out)
 
