@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
+from ui.render import percent
+
 Entry = Mapping[str, Any]
 
 FORMAT = 1
@@ -208,7 +210,7 @@ def _said(case: Entry) -> str:
     reply = case["reply"]
     if not reply:
         return f"<p>{escape(str(case['error'] or 'Not asked.'))}</p>"
-    confidence = f'<p class="caption">Confidence {reply["confidence"]:.0%}</p>'
+    confidence = f'<p class="caption">Confidence {percent(reply["confidence"])}</p>'
     if reply["reply"] == "abstention":
         reason = escape(str(reply["reason"]).replace("_", " "))
         return f"<p>Declined: {reason}.</p>{confidence}"

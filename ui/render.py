@@ -109,9 +109,18 @@ def _turn_of(transcript: Transcript, quote: Quote) -> Turn:
 
 
 def confidence_in_words(confidence: float) -> str:
-    """How sure the program is that the transcript answers: a word and the figure."""
+    """How sure the program is that the transcript answers, in words."""
     grade = "high" if confidence >= 0.85 else "fair" if confidence >= 0.65 else "modest"
     return f"{grade} confidence" if confidence >= 0.5 else "low confidence"
+
+
+def percent(confidence: float) -> str:
+    """The figure beside the words; never 0 or 100 %, since a reader that learnt is never certain.
+
+    >>> percent(0.998), percent(0.834), percent(0.0)
+    ('99%', '83%', '1%')
+    """
+    return f"{min(max(confidence, 0.01), 0.99):.0%}"
 
 
 # The conversation --------------------------------------------------------------------------
@@ -194,7 +203,7 @@ def _closing(reply: Reply, number: int, can_be_corrected: bool) -> str:
     )
     return (
         f'<div class="closing"><p class="confidence">{words} that the interview answers this'
-        f"<span>{reply.confidence:.0%}</span></p>{correct if can_be_corrected else ''}</div>"
+        f"<span>{percent(reply.confidence)}</span></p>{correct if can_be_corrected else ''}</div>"
     )
 
 
@@ -407,7 +416,7 @@ def render_text(transcript: Transcript, reply: Reply) -> str:
     if reply.read_as != reply.question:
         lead.insert(0, f"Read as: {_printable(reply.read_as)}")
     words = confidence_in_words(reply.confidence).capitalize()
-    end = f"{words} that the interview answers this: {reply.confidence:.0%}"
+    end = f"{words} that the interview answers this: {percent(reply.confidence)}"
     return "\n\n".join([*lead, *quotations, end])
 
 
