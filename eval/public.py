@@ -163,25 +163,33 @@ def qmsum(data: Path, split: str = "val") -> Iterator[Scope]:
 _NO_ANSWER = {"cannotanswer", "i don't know."}
 
 
-def canard(data: Path) -> Iterator[Scope]:
-    """CANARD's development dialogues in one scope: every answer is a passage, and each follow-up asks
-    for its own. Only the answers that a later question's history shows are known."""
+def canard_dialogues(data: Path) -> Iterator[tuple[str, list[tuple[dict[str, Any], str]]]]:
+    """CANARD's development dialogues by name: each question's row, in order, with its answer, "" where
+    it got none. Only the answers that a later question's history shows are known; the other questions
+    are left out."""
     dialogues: dict[str, list[dict[str, Any]]] = {}
     for row in read_json(data / "canard" / "dev.json"):
         dialogues.setdefault(row["QuAC_dialog_id"], []).append(row)
-    passages: list[str] = []
-    asked: list[tuple[str, dict[str, Any], tuple[str, ...], int]] = []
     for name, rows in dialogues.items():
         rows.sort(key=lambda row: int(row["Question_no"]))
-        spoken = rows[-1]["History"][2:]
-        answers = dict(enumerate(spoken[1::2], 1))
-        for row in rows:
-            number = int(row["Question_no"])
-            answer = answers.get(number, "")
-            if not answer.strip() or answer.strip().lower() in _NO_ANSWER:
-                continue
-            passages.append(answer)
-            asked.append((f"{name}.{number}", row, tuple(row["History"][2::2]), len(passages) - 1))
+        answers = {
+            number: "" if answer.strip().lower() in _NO_ANSWER else answer
+            for number, answer in enumerate(rows[-1]["History"][3::2], 1)
+        }
+        if known := [(row, answers[n]) for row in rows if (n := int(row["Question_no"])) in answers]:
+            yield name, known
+
+
+def canard(data: Path) -> Iterator[Scope]:
+    """CANARD's dialogues in one scope: every answer is a passage, and each follow-up asks for its own."""
+    passages: list[str] = []
+    asked: list[tuple[str, dict[str, Any], tuple[str, ...], int]] = []
+    for name, dialogue in canard_dialogues(data):
+        for row, answer in dialogue:
+            if answer.strip():
+                passages.append(answer)
+                history = tuple(row["History"][2::2])
+                asked.append((f"{name}.{row['Question_no']}", row, history, len(passages) - 1))
     transcript, places = as_transcript("CANARD", [("", p) for p in passages])
     cases, rewrites = [], {}
     for case_id, row, history, passage in asked:

@@ -16,6 +16,7 @@ from ui.render import (
     Layout,
     address,
     link,
+    percent,
     place,
     quote_from_link,
     render_contents,
@@ -300,6 +301,18 @@ def test_the_terminal_shows_numbered_quotes_with_speaker_and_place(dialogue: Tra
         "[1] Tom Reed, interviewee, answer to question 1:\n    We closed it on the third of March.\n\n"
         "High confidence that the interview answers this: 90%"
     )
+
+
+def test_no_confidence_is_shown_as_a_certainty() -> None:
+    assert [percent(p) for p in (0.0, 0.004, 0.016, 0.834, 0.994, 0.998, 1.0)] == [
+        "1%",
+        "1%",
+        "2%",
+        "83%",
+        "99%",
+        "99%",
+        "99%",
+    ]
 
 
 def test_the_terminal_says_which_kind_of_no(dialogue: Transcript) -> None:

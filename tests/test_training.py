@@ -6,9 +6,11 @@ from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
+from training.calibrate import chosen_share
 from training.cross import (
     Dropout,
     Recipe,
@@ -19,7 +21,8 @@ from training.cross import (
     sentence_logits,
     train,
 )
-from training.data import Question, Scope, canard, make_scope
+from training.data import Question, Scope, canard, make_scope, training_scopes
+from training.train import EPOCHS_OF
 
 SHIPPED = Path(str(resources.files("index"))) / "data" / "adapter.safetensors"
 
@@ -38,9 +41,6 @@ BRIDGE = scope(
     Question(kind="fact", text="What does Tom Reed say?", gold=(2,)),
     Question(kind="absent", text="Who built the bridge?", gold=(), near=(0,)),
 )
-
-
-QUESTIONS = list(enumerate(BRIDGE.questions))
 
 
 def test_dropout_keeps_the_mean_and_rests_without_gradients() -> None:
@@ -98,7 +98,10 @@ def test_a_student_becomes_like_its_teacher(tmp_path: Path) -> None:
     export(teacher.state(), teacher.base, 384, {}, taught)
 
     def apart(student: Trainer) -> float:
-        asked = [(q, chosen_blocks(BRIDGE, late["bridge"][i], q.gold, 1, None)) for i, q in QUESTIONS]
+        asked = [
+            (q, chosen_blocks(BRIDGE, scores, q.gold, 1, None))
+            for q, scores in zip(BRIDGE.questions, late["bridge"], strict=True)
+        ]
         with torch.no_grad():
             evidence, _, (wanted,), reads = student.read(BRIDGE, asked)
             both = [(sentence_logits(evidence, r), sentence_logits(wanted, r)) for r in reads]
@@ -108,6 +111,27 @@ def test_a_student_becomes_like_its_teacher(tmp_path: Path) -> None:
     before = apart(student)
     train(student, [BRIDGE], late, replace(recipe, taught=1.0), None)
     assert apart(student) < 0.6 * before
+
+
+def test_a_file_without_heads_cannot_teach() -> None:
+    with pytest.raises(ValueError, match="cannot teach: it has no heads"):
+        Trainer(frozen=4, dropout=0.0, start=SHIPPED, device="cpu", teachers=[SHIPPED])
+
+
+def test_the_least_share_is_chosen_that_is_not_clearly_worse() -> None:
+    best = np.array([0.0] * 60 + [1.0] * 40, dtype=np.float32)
+    noise, worse = best.copy(), best.copy()
+    noise[[0, 60]] = 1.0, 0.0
+    worse[:20] = 5.0
+    assert chosen_share({0.5: worse, 1.0: noise, 2.0: best}) == 1.0
+    assert chosen_share({0.5: worse, 2.0: best}) == 2.0
+
+
+def test_every_set_that_may_be_named_has_its_share_of_an_epoch(tmp_path: Path) -> None:
+    assert training_scopes(tmp_path, tmp_path, tuple(EPOCHS_OF), 0) == []
+    with pytest.raises(ValueError, match="choose from") as refused:
+        training_scopes(tmp_path, tmp_path, ("nothing",), 0)
+    assert set(str(refused.value).partition("choose from ")[2].split(", ")) == set(EPOCHS_OF)
 
 
 def test_canard_gives_answers_as_sentences_and_every_second_question_in_its_own_words(

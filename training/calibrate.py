@@ -11,7 +11,7 @@ import argparse
 import json
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -71,22 +71,28 @@ def rank(row: Row, share: float) -> int:
     return int(((scores > gold) & (row.eligible > 0)).sum())
 
 
-def order(rows: Sequence[Row], share: float) -> tuple[float, float]:
+def ranks(rows: Sequence[Row], share: float) -> Floats:
+    """`rank` of every answerable question, `(n,)`."""
+    return np.array([rank(r, share) for r in rows if r.question.gold], dtype=np.float32)
+
+
+def order(ranks: Floats) -> tuple[float, float]:
     """The answering sentence first, and among the first three."""
-    ranks = [rank(r, share) for r in rows if r.question.gold]
-    return float(np.mean([r == 0 for r in ranks])), float(np.mean([r < 3 for r in ranks]))
+    return float((ranks == 0).mean()), float((ranks < 3).mean())
 
 
-def chosen_share(rows: Sequence[Row]) -> float:
+def chosen_share(ranks_of: Mapping[float, Floats]) -> float:
     """The least share whose order is no more than one standard error behind the best one's (the
     one-standard-error rule; Breiman et al., Classification and Regression Trees, 1984): the order
-    hardly depends on it here, and the cross-encoder is the stage that leans on the texts it learnt from."""
-    answered = [r for r in rows if r.question.gold]
-    ranks = {s: np.array([rank(r, s) for r in answered]) for s in SHARES}
-    hits = {s: (r == 0).astype(float) + (r < 3) for s, r in ranks.items()}
-    best = max(SHARES, key=lambda s: hits[s].mean())
-    behind = {s: hits[best] - hits[s] for s in SHARES}
-    return min(s for s in SHARES if behind[s].mean() <= behind[s].std() / math.sqrt(len(answered)))
+    hardly depends on it here, and the cross-encoder is the stage that leans on the texts it learnt from.
+    `ranks_of` each share the same questions `(n,)`."""
+    hits = {share: (r == 0).astype(float) + (r < 3) for share, r in ranks_of.items()}
+    best = max(hits.values(), key=np.mean)
+    return min(
+        share
+        for share, own in hits.items()
+        if (best - own).mean() <= (best - own).std() / math.sqrt(len(own))
+    )
 
 
 def confidences(rows: Sequence[Row]) -> tuple[Floats, Floats]:
@@ -151,10 +157,11 @@ def main() -> None:
     args = parser.parse_args()
     scopes = [s for s in interviews(args.interviews) if held_out(s.name)]
     rows = collect(scopes, Encoder(), CrossEncoder(args.file))
-    share = chosen_share(rows)
+    ranks_of = {share: ranks(rows, share) for share in SHARES}
+    share = chosen_share(ranks_of)
     sure, weights = confidences(rows)
     answered = np.array([bool(r.question.gold) for r in rows])
-    first, first3 = order(rows, share)
+    first, first3 = order(ranks_of[share])
     short_from, short = shorts(rows, share)
     figures: dict[str, Any] = {
         "first": first,
@@ -168,7 +175,7 @@ def main() -> None:
         "kinds": {
             kind: {
                 "n": len(own := [r for r in rows if r.question.kind == kind]),
-                **dict(zip(("first", "first3"), order(own, share), strict=True)),
+                **dict(zip(("first", "first3"), order(ranks(own, share)), strict=True)),
             }
             if any(r.question.gold for r in rows if r.question.kind == kind)
             else {
@@ -181,7 +188,7 @@ def main() -> None:
     learnt = {"share": share, "confidence": weights.tolist(), "short_answer_from": short_from}
     rewrite(args.file, learnt | {"figures": figures})
     sys.stdout.write(json.dumps(learnt | figures, indent=1) + "\n")
-    sys.stdout.write(f"shares: {[(s, *np.round(order(rows, s), 3).tolist()) for s in SHARES]}\n")
+    sys.stdout.write(f"shares: {[(s, *np.round(order(r), 3).tolist()) for s, r in ranks_of.items()]}\n")
 
 
 if __name__ == "__main__":

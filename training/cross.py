@@ -46,7 +46,7 @@ class Recipe:
     """What a run is made of. `shares` says which share of each set's questions is read in one epoch,
     `steps` ends the training early, unless it is 0; the first `frozen` layers stay as they are, and the
     segment embeddings with them. Where there are teachers, `taught` says how much their opinion counts
-    beside the gold, at which `temperature` (knowledge distillation, arXiv:1503.02531)."""
+    beside the gold, at which `temperature` (see `distillation`)."""
 
     shares: dict[str, float] = field(
         default_factory=lambda: {
@@ -138,9 +138,7 @@ class Trainer:
         self.base = {k: v.clone() for k, v in encoder.state_dict().items()}
         self.device = device
         self.model = CrossEncoder(encoder, encoder.config.hidden_size)
-        unknown = self.model.load_state_dict(started_from(start, self.base), strict=False).unexpected_keys
-        if unknown:
-            raise ValueError(f"the weights to start from have {unknown[0]!r}, which the encoder lacks")
+        load(self.model, start, self.base)
         self._start = {name: weight.clone() for name, weight in self.model.state_dict().items()}
         self.model.to(device, working_dtype(device)).eval()
         encoder.embeddings.requires_grad_(False)
@@ -150,13 +148,13 @@ class Trainer:
             encoder.pooler.requires_grad_(False)
         self.masters = Masters((n, p) for n, p in self.model.named_parameters() if p.requires_grad)
         self.masters.load(self._start)
-
         self.teachers = [self._teacher(path) for path in teachers]
 
     def _teacher(self, path: Path) -> CrossEncoder:
         encoder, _ = published_encoder()
         teacher = CrossEncoder(encoder, encoder.config.hidden_size)
-        teacher.load_state_dict(started_from(path, self.base), strict=False)
+        if "evidence.weight" in load(teacher, path, self.base):
+            raise ValueError(f"{path} cannot teach: it has no heads, as a cross-encoder's file does")
         return teacher.to(self.device, working_dtype(self.device)).eval()
 
     def as_read(self, question: Question, transcript: Transcript) -> str:
@@ -247,6 +245,15 @@ def chosen_blocks(
     n = len(scope.sentences)
     runs = blocks_around(wanted, n, count, draw.choice((-1, 0, 1)) if draw else 0)
     return [make_block(scope.transcript, scope.sentences, first, last) for first, last in runs]
+
+
+def distillation(taught: Tensor, logits: Tensor, temperature: float) -> Tensor:
+    """How far a student's sentence logits `(n,)` are from its teachers': the Kullback-Leibler divergence
+    of their distributions over the sentences and the null of 0, softened by `temperature`, times its
+    square (arXiv:1503.02531)."""
+    both = nn.functional.pad(torch.stack([taught, logits]), (1, 0)) / temperature
+    wanted, given = both.log_softmax(1)
+    return temperature**2 * nn.functional.kl_div(given, wanted, log_target=True, reduction="sum")
 
 
 def span_loss(scope: Scope, span: Tensor, read: Read) -> list[Tensor]:
@@ -360,11 +367,9 @@ def train(
             nothing = torch.zeros(1, device=scores.device)
             own = loss(scores, nothing, scores, gold_of, near_of, near_weight=1.5, dense=0.0)
             if taught:
-                target = torch.stack([sentence_logits(t, read) for t in taught]).mean(0)
-                both = torch.stack([target, scores[0]]) / recipe.temperature
-                both = torch.cat([nothing.expand(2, 1), both], 1).log_softmax(1)
-                soft = nn.functional.kl_div(both[1], both[0], log_target=True, reduction="sum")
-                own = (1 - recipe.taught) * own + recipe.taught * recipe.temperature**2 * soft
+                wanted = torch.stack([sentence_logits(t, read) for t in taught]).mean(0)
+                soft = distillation(wanted, scores[0], recipe.temperature)
+                own = (1 - recipe.taught) * own + recipe.taught * soft
             losses.append(own)
             spans += span_loss(scope, span, read)
         value = torch.stack(losses).mean()
@@ -422,6 +427,15 @@ def started_from(path: Path, base: dict[str, Tensor]) -> dict[str, Tensor]:
         if (both := state.pop(f"head.{part}", None)) is not None:
             heads |= {f"evidence.{part}": both[:1], f"span.{part}": both[1:]}
     return {f"encoder.{k}": v for k, v in state.items() if not k.startswith("reader.")} | heads
+
+
+def load(model: CrossEncoder, path: Path, base: dict[str, Tensor]) -> list[str]:
+    """Fill a model with the weights in a file, and name those that the file lacks; `ValueError` where it
+    has others."""
+    missing, unknown = model.load_state_dict(started_from(path, base), strict=False)
+    if unknown:
+        raise ValueError(f"{path} has the weights {unknown[0]!r}, which the encoder lacks")
+    return missing
 
 
 def main() -> None:

@@ -15,7 +15,7 @@ A set that is not there is left out.
 """
 
 import hashlib
-import json
+import math
 import random
 import re
 import sys
@@ -25,6 +25,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from eval.public import canard_dialogues, read_json
 from index.chunks import Window, make_windows
 from index.sentences import Sentence
 from index.transcript import Role, Transcript, Turn
@@ -250,51 +251,69 @@ def _split(text: str) -> list[tuple[int, int]]:
     return [(a, b) for a, b in zip(cuts, [*cuts[1:], len(text)], strict=True) if text[a:b].strip()]
 
 
-def _json(path: Path) -> Any:
-    return json.loads(path.read_text(encoding="utf-8"))
+Line = tuple[str, Role, str]
+"""Speaker, role and words of a sentence, as `make_scope` takes it."""
+
+
+def _grouped(
+    name: str, source: str, parts: Iterable[tuple[list[Line], list[Question]]], least: float = GROUP
+) -> Iterator[Scope]:
+    """One scope after the other, `name-0`, `name-1`, of parts: their lines, and questions whose positions
+    count from the part's first line. A scope takes parts until it has `least` lines."""
+    lines: list[Line] = []
+    questions: list[Question] = []
+    number = 0
+    for more, asked in parts:
+        first = len(lines)
+        lines += more
+        questions += [
+            replace(q, gold=tuple(first + i for i in q.gold), near=tuple(first + i for i in q.near))
+            for q in asked
+        ]
+        if len(lines) >= least:
+            yield make_scope(f"{name}-{number}", source, lines, questions)
+            lines, questions, number = [], [], number + 1
+    if questions:
+        yield make_scope(f"{name}-{number}", source, lines, questions)
+
+
+def _paragraph(text: str, spans: Sequence[tuple[int, int]]) -> list[Line]:
+    """The sentences of a text that nobody speaks, as a turn of its own."""
+    return [("", "other", ("\n" if k == 0 else "") + text[a:b]) for k, (a, b) in enumerate(spans)]
 
 
 def squad2(folder: Path, *, held: bool) -> Iterator[Scope]:
     """SQuAD 2.0 by article: the held-out ones whole, the others in groups of paragraphs."""
-    for article in _json(folder / "squad2_half" / "dev-v2.0.cs224n.json")["data"]:
-        if (article["title"] in HELD_OUT_ARTICLES) != held:
-            continue
-        lines: list[tuple[str, Role, str]] = []
-        questions: list[Question] = []
-        part = 0
-        for paragraph in article["paragraphs"]:
-            text = paragraph["context"]
-            spans = _split(text)
-            first = len(lines)
-            lines += [("", "other", ("\n" if k == 0 else "") + text[a:b]) for k, (a, b) in enumerate(spans)]
-            every = tuple(range(first, first + len(spans)))
-            for asked in paragraph["qas"]:
-                marked = [] if asked.get("is_impossible") else asked["answers"]
-                starts = [(x["answer_start"], x["answer_start"] + len(x["text"])) for x in marked]
-                gold = tuple(
-                    first + k
-                    for k, (a, b) in enumerate(spans)
-                    if any(start < b and stop > a for start, stop in starts)
-                )
-                questions.append(
-                    Question(
-                        kind="squad" if gold else "squad-no",
-                        text=asked["question"].strip(),
-                        gold=gold,
-                        near=tuple(i for i in every if i not in gold),
-                        short=min((x["text"] for x in marked), key=len, default=None),
-                    )
-                )
-            if not held and len(lines) >= GROUP:
-                yield make_scope(f"{article['title']}-{part}", "squad2", lines, questions)
-                lines, questions, part = [], [], part + 1
-        if questions:
-            yield make_scope(f"{article['title']}-{part}", "squad2", lines, questions)
+    for article in read_json(folder / "squad2_half" / "dev-v2.0.cs224n.json")["data"]:
+        if (article["title"] in HELD_OUT_ARTICLES) == held:
+            parts = map(_squad_part, article["paragraphs"])
+            yield from _grouped(article["title"], "squad2", parts, math.inf if held else GROUP)
+
+
+def _squad_part(paragraph: dict[str, Any]) -> tuple[list[Line], list[Question]]:
+    spans = _split(paragraph["context"])
+    questions = []
+    for asked in paragraph["qas"]:
+        marked = [] if asked.get("is_impossible") else asked["answers"]
+        starts = [(x["answer_start"], x["answer_start"] + len(x["text"])) for x in marked]
+        gold = tuple(
+            k for k, (a, b) in enumerate(spans) if any(start < b and stop > a for start, stop in starts)
+        )
+        questions.append(
+            Question(
+                kind="squad" if gold else "squad-no",
+                text=asked["question"].strip(),
+                gold=gold,
+                near=tuple(k for k in range(len(spans)) if k not in gold),
+                short=min((x["text"] for x in marked), key=len, default=None),
+            )
+        )
+    return _paragraph(paragraph["context"], spans), questions
 
 
 def friendsqa(folder: Path) -> Iterator[Scope]:
     """Scenes of a TV show; an utterance is a sentence here."""
-    for scene in _json(folder / "friendsqa" / "friendsqa_dev.json")["data"]:
+    for scene in read_json(folder / "friendsqa" / "friendsqa_dev.json")["data"]:
         for paragraph in scene["paragraphs"]:
             said = paragraph.get("utterances:") or paragraph["utterances"]
             place = {u["uid"]: i for i, u in enumerate(said)}
@@ -314,7 +333,7 @@ def friendsqa(folder: Path) -> Iterator[Scope]:
 
 def molweni(folder: Path) -> Iterator[Scope]:
     """Ubuntu chat; gold is the message in which the marked answer begins."""
-    for number, dialogue in enumerate(_json(folder / "molweni" / "mrc_test.json")["data"]["dialogues"]):
+    for number, dialogue in enumerate(read_json(folder / "molweni" / "mrc_test.json")["data"]["dialogues"]):
         said = dialogue["edus"]
         context = dialogue["context"].lower()
         starts: list[int] = []
@@ -375,7 +394,7 @@ def qamr(folder: Path, rng: random.Random, per_sentence: int = 4) -> Iterator[Sc
 
 def selqa(folder: Path) -> Iterator[Scope]:
     """Questions on sections of Wikipedia, half of them paraphrased; several sections a scope."""
-    rows = [row for name in ("dev", "test") for row in _json(folder / "selqa" / f"selqa_{name}.json")]
+    rows = [row for name in ("dev", "test") for row in read_json(folder / "selqa" / f"selqa_{name}.json")]
     rows.sort(key=lambda r: (r["article"], r["section"]))
     lines: list[tuple[str, Role, str]] = []
     questions: list[Question] = []
@@ -399,37 +418,37 @@ def selqa(folder: Path) -> Iterator[Scope]:
 
 def canard(folder: Path, *, held: bool) -> Iterator[Scope]:
     """Dialogues about articles of Wikipedia by somebody who did not see them, several a scope; the
-    answers that were given are its sentences. Every other question is read as a human wrote it anew to
-    stand alone, the others after those before them. Every fifth article is held out."""
-    dialogues: dict[str, list[dict[str, Any]]] = {}
-    for row in _json(folder / "canard" / "dev.json"):
-        is_held = hashlib.sha256(row["History"][0].encode()).digest()[0] % 5 == 0
-        if is_held == held:
-            dialogues.setdefault(row["QuAC_dialog_id"], []).append(row)
-    lines: list[tuple[str, Role, str]] = []
-    questions: list[Question] = []
-    part = 0
-    for rows in dialogues.values():
-        rows.sort(key=lambda row: row["Question_no"])
-        answers = rows[-1]["History"][3::2]
-        for number, (row, answer) in enumerate(zip(rows, answers, strict=False)):
-            answered = answer.upper() not in {"CANNOTANSWER", "I DON'T KNOW."}
-            spans = _split(answer) if answered else []
-            alone = number % 2 == 0
-            questions.append(
-                Question(
-                    kind="canard" if answered else "canard-no",
-                    text=row["Rewrite"] if alone else row["Question"],
-                    gold=tuple(range(len(lines), len(lines) + len(spans))),
-                    history=() if alone else tuple(row["History"][2::2]),
-                )
+    answers that were given are its sentences. About a fifth of the articles, by a hash of their titles,
+    is held out."""
+    yield from _grouped(
+        "canard",
+        "canard",
+        (
+            _canard_part(dialogue)
+            for _, dialogue in canard_dialogues(folder)
+            if (hashlib.sha256(dialogue[0][0]["History"][0].encode()).digest()[0] % 5 == 0) == held
+        ),
+    )
+
+
+def _canard_part(dialogue: Sequence[tuple[dict[str, Any], str]]) -> tuple[list[Line], list[Question]]:
+    """Every other question is read as a human wrote it anew to stand alone, the others after those
+    before them."""
+    lines: list[Line] = []
+    questions = []
+    for number, (row, answer) in enumerate(dialogue):
+        spans = _split(answer)
+        alone = number % 2 == 0
+        questions.append(
+            Question(
+                kind="canard" if spans else "canard-no",
+                text=row["Rewrite"] if alone else row["Question"],
+                gold=tuple(range(len(lines), len(lines) + len(spans))),
+                history=() if alone else tuple(row["History"][2::2]),
             )
-            lines += [("", "other", ("\n" if k == 0 else "") + answer[a:b]) for k, (a, b) in enumerate(spans)]
-        if len(lines) >= GROUP:
-            yield make_scope(f"canard-{part}", "canard", lines, questions)
-            lines, questions, part = [], [], part + 1
-    if questions:
-        yield make_scope(f"canard-{part}", "canard", lines, questions)
+        )
+        lines += _paragraph(answer, spans)
+    return lines, questions
 
 
 def training_scopes(folder: Path, own: Path, sets: Sequence[str], seed: int) -> list[Scope]:

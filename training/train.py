@@ -24,7 +24,15 @@ from training.export import pack, stages, unpack, write
 from training.model import Batch, Reader, loss
 
 OWN = Path(__file__).parent / "interviews"
-EPOCHS_OF = {"interviews": 1.0, "squad2": 1.0, "friendsqa": 0.25, "molweni": 0.2, "qamr": 0.5, "selqa": 0.04}
+EPOCHS_OF = {
+    "interviews": 1.0,
+    "squad2": 1.0,
+    "friendsqa": 0.25,
+    "molweni": 0.2,
+    "qamr": 0.5,
+    "selqa": 0.04,
+    "canard": 0.3,
+}
 """Which share of a set is read in one epoch."""
 
 
