@@ -1,5 +1,7 @@
-"""README is true: what it shows is what the program prints, and its Python runs."""
+"""README and docstrings are true: what they show is what the program prints, and their Python runs."""
 
+import doctest
+import importlib
 import re
 import shlex
 import sys
@@ -9,8 +11,15 @@ import pytest
 
 from ui.cli import main
 
-README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
 SHOWN = re.findall(r"```console\n\$ onrecord (ask \"[^\n]*\")\n(.+?)\n```", README, re.S)
+WITH_EXAMPLES = [
+    f"{package}.{path.stem}"
+    for package in ("index", "rag", "eval", "ui")
+    for path in sorted((ROOT / package).glob("*.py"))
+    if ">>> " in path.read_text(encoding="utf-8")
+]
 
 
 @pytest.mark.parametrize(("command", "printed"), SHOWN)
@@ -46,6 +55,16 @@ def test_the_python_in_readme_runs(
 
 
 def test_every_command_in_readme_exists() -> None:
-    makefile = (Path(__file__).parent.parent / "Makefile").read_text(encoding="utf-8")
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     for target in re.findall(r"`make (\w+)`|^\$ make (\w+)", README, re.M):
         assert f"\n{''.join(target)}: " in makefile
+
+
+@pytest.mark.parametrize("module", WITH_EXAMPLES)
+def test_examples_in_docstrings_give_what_they_show(
+    module: str, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    monkeypatch.setenv("ONRECORD_HOME", str(tmp_path_factory.getbasetemp() / "cli-home"))
+    result = doctest.testmod(importlib.import_module(module))
+    assert result.attempted
+    assert not result.failed
