@@ -100,7 +100,7 @@ def compose(
         chosen.sort(key=lambda s: s.sentence)
     statements: list[Statement] = []
     for first, last in _runs(index, chosen):
-        best = max((s for s in chosen if first <= s.sentence <= last), key=lambda s: s.score)
+        own = {s.sentence for s in chosen if first <= s.sentence <= last}
         quote = _quote(index, first, last)
         if any(quote == earlier.quotes[0] for earlier in statements):
             continue
@@ -108,7 +108,7 @@ def compose(
             Statement(
                 quotes=(quote,),
                 support=reading.confidence,
-                short_answer=reading.short_answers.get(best.sentence),
+                short_answer=next((q for s, q in reading.short_answers.items() if s in own), None),
             )
         )
     return Answer(

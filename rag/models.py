@@ -137,7 +137,7 @@ class SpanReader:
         with torch.inference_mode():
             out = model(**features)
         logits = np.empty(len(windows), dtype=np.float32)
-        short_answers: dict[int, Quote] = {}
+        found: list[tuple[float, int, Quote]] = []
         for row, (sentence, window) in enumerate(zip(sentences, windows, strict=True)):
             of_window = np.array([s == 1 for s in features.sequence_ids(row)])
             start, end = out.start_logits[row].numpy(), out.end_logits[row].numpy()
@@ -145,9 +145,9 @@ class SpanReader:
             logits[row] = max(best - float(start[0] + end[0]), -100.0)
             focus = window.focus[-1][0]
             if span and (quote := quote_inside(index, sentence, span[0] - focus, span[1] - focus)):
-                short_answers[sentence] = quote
+                found.append((logits[row], sentence, quote))
         return Reading(
             scores=_reordered(reading, places, logits),
             confidence=sigmoid(float(logits.max())),
-            short_answers=short_answers,
+            short_answers={sentence: quote for _, sentence, quote in sorted(found, key=lambda f: -f[0])},
         )

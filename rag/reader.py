@@ -37,7 +37,8 @@ logarithm of the odds ratio among 579 questions of FriendsQA (57 % of the answer
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:
     """`scores (n,)`, how well each candidate of the matches answers, as logits; `confidence`, the probability
-    that one of them does; `short_answers`, by sentence, the part of it that answers by itself."""
+    that one of them does; `short_answers`, by sentence, the surest first, the part of it that answers by
+    itself."""
 
     scores: Floats
     confidence: float

@@ -59,7 +59,7 @@ class TrainedReader:
         confidence = np.append(evidence.features, 1.0) @ np.asarray(learnt["confidence"])
         shorts = {
             sentence: quote
-            for sentence, judged in evidence.judged.items()
+            for sentence, judged in sorted(evidence.judged.items(), key=lambda item: -item[1].probability)
             if judged.probability >= learnt["short_answer_from"]
             and (quote := quote_inside(index, sentence, judged.start, judged.end))
         }

@@ -11,7 +11,7 @@ from index.encoder import Encoder
 from index.errors import QuestionError, TranscriptError
 from index.store import Index, make_index
 from index.transcript import Transcript, fold, parse_transcript
-from rag.compose import CONTENTS, Policy
+from rag.compose import CONTENTS, Policy, compose
 from rag.cross import as_read
 from rag.pipeline import Interview, interview_of
 from rag.question import MAX_QUESTION, Question, contextualise, follows_on
@@ -414,6 +414,24 @@ def test_a_quote_goes_on_where_the_next_sentence_is_nearly_as_good(
     (quote,) = interview.ask("Which ferry sank last week?").quotes
     whole = "A ferry sank last week. Old ferry crews swam."
     assert interview.words(quote) == (whole if quotes == 2 else "A ferry sank last week.")
+
+
+def test_the_surest_short_answer_of_what_is_quoted_is_marked() -> None:
+    encoder = HashEncoder()
+    text = "Tom: A ferry sank last week. It sank at noon. Crews swam."
+    index = make_index(parse_transcript(text, "ferry.txt"), encoder).index
+    question = contextualise("When did the ferry sink?", (), index.transcript, encoder)
+    whole = [
+        Quote(transcript_id=index.transcript.transcript_id, start=s.start, end=s.end) for s in index.sentences
+    ]
+    reading = Reading(
+        scores=np.array([9.0, 8.5, 0.0], dtype=np.float32),
+        confidence=0.9,
+        short_answers={2: whole[2], 1: whole[1], 0: whole[0]},
+    )
+    reply = compose(question, index, match(index, question), reading, ())
+    assert isinstance(reply, Answer)
+    assert [s.short_answer for s in reply.statements] == [whole[1]]
 
 
 def test_a_list_question_gets_its_items_in_order_of_the_transcript() -> None:
