@@ -28,15 +28,11 @@ OVERVIEW = 0.9
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
     """How much to say. `answer_from` is the probability below which the reply is an abstention; a
-    further sentence is quoted when its score, a logit, is within `second_within` of the best one's
-    (`list_within` where the question asks for several things), up to `most` (`most_in_list`). Where that
-    finds none, and no list is asked for, the turn's next sentence is, within `next_within`: the first of
-    two often names the matter, the second says what is asked."""
+    further sentence is quoted when its score, a logit, is `within` so much of the best one's, up to
+    `most` sentences (`most_in_list` where the question asks for several things)."""
 
     answer_from: float = 0.5
-    second_within: float = 1.0
-    next_within: float = 3.0
-    list_within: float = 3.0
+    within: float = 2.0
     most: int = 2
     most_in_list: int = 6
 
@@ -95,7 +91,7 @@ def compose(
             hits=tuple(hits),
             confidence=sure,
         )
-    chosen = _choose(question, index, eligible, policy)
+    chosen = _choose(question, eligible, policy)
     if question.asks_for_list:
         chosen.sort(key=lambda s: s.sentence)
     statements: list[Statement] = []
@@ -141,21 +137,9 @@ def _role(index: Index, sentence: int) -> Role:
     return index.transcript.turns[index.sentences[sentence].turn_id].role
 
 
-def _choose(question: Question, index: Index, eligible: Sequence[_Scored], policy: Policy) -> list[_Scored]:
-    within, most = policy.second_within, policy.most
-    if question.asks_for_list:
-        within, most = policy.list_within, policy.most_in_list
-    best = eligible[0]
-    chosen = [s for s in eligible[:most] if s.score >= best.score - within]
-    if len(chosen) == 1 < most and not question.asks_for_list:
-        chosen += [
-            s
-            for s in eligible
-            if s.sentence == best.sentence + 1
-            and s.score >= best.score - policy.next_within
-            and _same_turn(index, best.sentence, s.sentence)
-        ]
-    return chosen
+def _choose(question: Question, eligible: Sequence[_Scored], policy: Policy) -> list[_Scored]:
+    most = policy.most_in_list if question.asks_for_list else policy.most
+    return [s for s in eligible[:most] if s.score >= eligible[0].score - policy.within]
 
 
 def _runs(index: Index, chosen: Sequence[_Scored]) -> list[tuple[int, int]]:
