@@ -40,7 +40,7 @@ EPOCHS_OF = {
 class Recipe:
     """What a run is made of."""
 
-    sets: tuple[str, ...] = ("interviews", "squad2", "friendsqa", "molweni", "qamr", "selqa")
+    sets: tuple[str, ...] = ("interviews", "squad2", "friendsqa", "molweni", "qamr", "selqa", "canard")
     epochs: int = 4
     lr: float = 5e-5
     heads_lr: float = 3e-3
