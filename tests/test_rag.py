@@ -379,18 +379,20 @@ def test_the_interviewers_words_are_never_the_guests() -> None:
 
 
 @pytest.mark.parametrize(
-    ("question", "reason"),
+    ("question", "confidence", "reason"),
     [
-        ("Why was the old bridge closed?", "not_answered"),
-        ("Which zebra lives in Zanzibar?", "never_mentioned"),
+        ("Why was the old bridge closed?", 0.05, "not_answered"),
+        ("Which zebra lives in Zanzibar?", 0.05, "never_mentioned"),
+        ("Which zebra lives in Zanzibar?", 0.2, "low_confidence"),
         (
             "Which county pays the ferry company two thirds for the new bridge each week, gladly?",
+            0.05,
             "low_confidence",
         ),
     ],
 )
-def test_there_are_three_kinds_of_no(question: str, reason: str) -> None:
-    _, reply = asked(question, 0.1)
+def test_there_are_three_kinds_of_no(question: str, confidence: float, reason: str) -> None:
+    _, reply = asked(question, confidence)
     assert isinstance(reply, Abstention)
     assert reply.reason == reason
     assert reply.nearest
