@@ -383,7 +383,7 @@ def test_the_interviewers_words_are_never_the_guests() -> None:
     [
         ("Why was the old bridge closed?", 0.05, "not_answered"),
         ("Which zebra lives in Zanzibar?", 0.05, "never_mentioned"),
-        ("Which zebra lives in Zanzibar?", 0.2, "low_confidence"),
+        ("Which zebra lives in Zanzibar?", 0.4, "low_confidence"),
         (
             "Which county pays the ferry company two thirds for the new bridge each week, gladly?",
             0.05,
