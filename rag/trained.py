@@ -30,6 +30,9 @@ BLOCKS = 5
 """How many places the cross-encoder reads, five sentences each."""
 PASSAGE = 0.2
 """What the passage's score counts beside the sentence's."""
+LENGTH = 0.5
+"""What the logarithm of the number of sentences takes from the sum of their evidence: of many, more
+look like an answer by chance."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,7 +104,9 @@ class TrainedReader:
         asked = np.intersect1d(read, eligible) if np.isin(read, eligible).any() else best[:1]
         top = np.sort((scores + cross + who)[asked])[::-1]
         features = [
-            np.logaddexp.reduce((late + who)[eligible].astype(np.float64)) - null,
+            np.logaddexp.reduce((late + who)[eligible].astype(np.float64))
+            - null
+            - LENGTH * np.log(len(eligible)),
             np.logaddexp.reduce((cross + who)[asked].astype(np.float64)),
             top[0] - top[min(1, len(top) - 1)],
         ]
